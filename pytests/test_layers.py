@@ -1,0 +1,129 @@
+"""The stairs: imports go down only, and each outside package has its own rooms. docs/architecture.md draws the same."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "ipymini"
+
+FLOORS = [
+    ["__init__", "messages", "wire", "connection", "dap"],
+    ["context", "channels", "lane"],
+    ["iopub", "stdin", "streams"],
+    ["bridge", "shell", "completion", "history", "magics", "gui", "comms", "debugger", "compat"],
+    ["kernel", "handlers", "kernelspec", "__main__"],
+]
+FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+
+# On one floor a room may import these neighbours, and no others.
+ARROWS = {
+    "wire": {"messages"},
+    "connection": {"messages"},
+    "dap": {"messages"},
+    "lane": {"context"},
+    "bridge": {"shell", "completion", "history"},
+    "shell": {"history", "magics", "gui"},
+    "kernel": {"handlers"},
+    "__main__": {"kernel", "kernelspec"},
+}
+
+# Who may import what does not come with Python. Floor 0 and all that is not named: nothing.
+OUTSIDE = {
+    "zmq": {"channels"},
+    "IPython": set(FLOORS[3]),
+    "traitlets": set(FLOORS[3]),
+    "comm": set(FLOORS[3]),
+    "matplotlib_inline": set(FLOORS[3]),
+    "debugpy": {"debugger"},
+    "pydevd": {"debugger"},
+    "_pydevd_bundle": {"debugger"},
+    "jupyter_core": {"kernelspec", "shell", "magics", "__main__"},
+    "jupyter_client": {"magics", "compat", "__main__"},
+    "psutil": {"handlers"},
+}
+
+THREADS = {"lane", "channels", "debugger", "history"}  # who may start one
+
+ROOMS = sorted(path.stem for path in PACKAGE.glob("*.py"))
+
+
+def tree(room):
+    return ast.parse((PACKAGE / f"{room}.py").read_text(encoding="utf-8"))
+
+
+def for_the_type_checker(node):
+    return isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+
+
+def imports(node, typing_too):
+    """Yield the full dotted name of everything that is imported, wherever it stands; with or without TYPE_CHECKING."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import):
+            yield from (alias.name for alias in child.names)
+        elif isinstance(child, ast.ImportFrom):
+            assert child.level == 0, "write imports in full: from ipymini.room import name"
+            yield from (f"{child.module}.{alias.name}" for alias in child.names)
+        elif typing_too or not for_the_type_checker(child):
+            yield from imports(child, typing_too)
+
+
+def neighbours(room, typing_too):
+    """Return the rooms of ours that a room imports."""
+    ours = [name.split(".") for name in imports(tree(room), typing_too) if name.split(".")[0] == "ipymini"]
+    return {parts[1] if len(parts) > 1 and parts[1] in ROOMS else "__init__" for parts in ours}
+
+
+def test_every_room_stands_on_a_floor():
+    assert [room for room in ROOMS if room not in FLOOR] == []
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_imports_go_down_the_stairs(room):
+    up = {other for other in neighbours(room, typing_too=True) if FLOOR[other] > FLOOR[room]}
+    beside = {other for other in neighbours(room, typing_too=False) if FLOOR[other] == FLOOR[room]}
+
+    assert up == set()
+    assert beside - ARROWS.get(room, set()) - {"__init__", room} == set()
+
+
+def test_no_two_rooms_of_one_floor_import_each_other():
+    def reached(room):
+        return ARROWS.get(room, set()).union(*(reached(other) for other in ARROWS.get(room, ())))
+
+    assert [room for room in ARROWS if room in reached(room)] == []
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_outside_packages_are_imported_in_their_rooms_only(room):
+    outside = {name.split(".")[0] for name in imports(tree(room), typing_too=True)}
+    outside -= sys.stdlib_module_names | {"ipymini"}
+
+    assert {name for name in outside if room not in OUTSIDE.get(name, ())} == set()
+
+
+@pytest.mark.parametrize("room", [room for room in ROOMS if room not in THREADS])
+def test_only_these_rooms_start_threads(room):
+    calls = [ast.unparse(node.func) for node in ast.walk(tree(room)) if isinstance(node, ast.Call)]
+    starts = {"threading.Thread", "Thread", "threading.Timer", "Timer", "ThreadPoolExecutor", "start_new_thread"}
+
+    assert [call for call in calls if call in starts or call.endswith(".start_new_thread")] == []
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_rooms_first_line_says_its_name_and_what_it_does(room):
+    first_line = (ast.get_docstring(tree(room)) or "").partition("\n")[0]
+    name = {"__init__": "ipymini", "__main__": "python -m ipymini"}.get(room, room)
+
+    assert first_line.startswith(f"{name}: ")
+    assert first_line.endswith(".")
+
+
+def test_the_bridge_for_tests_has_no_logic():
+    path = PACKAGE.parent / "ipymini_bridge.py"
+    body = ast.parse(path.read_text(encoding="utf-8")).body
+    docstring, *rest = body
+
+    assert isinstance(docstring, ast.Expr)
+    assert {type(node) for node in rest} <= {ast.Import, ast.ImportFrom, ast.Assign}
