@@ -1,0 +1,167 @@
+"""__main__: `python -m ipymini -f FILE` runs a kernel; `install`, `list`, `uninstall` manage kernelspecs. No protocol."""
+
+import os
+import sys
+
+if sys.path and sys.path[0] in ("", os.getcwd()) and not sys.flags.safe_path:
+    # `-m` puts the working directory first: a random.py there must not become the kernel's. IPython adds it again.
+    del sys.path[0]
+
+import faulthandler
+import gc
+import logging
+import signal
+from pathlib import Path
+from typing import Any
+
+from ipymini import __version__
+
+COMMANDS = ("install", "uninstall", "list")
+SWITCH_INTERVAL = 0.001  # seconds: how long a cell that computes may keep control waiting for the GIL
+USAGE = """\
+usage: python -m ipymini [-f FILE] [--ip=IP] [--transport=tcp|ipc] [--shell=PORT ...] [--debug] [--Class.trait=value ...]
+       python -m ipymini install [--user | --sys-prefix | --prefix P] [--name N] [--display-name D] [--env K V]
+       python -m ipymini list | uninstall NAME | --version
+"""
+_CONNECTION_OPTIONS = {
+    "ip": "ip",
+    "transport": "transport",
+    **{short: f"{short}_port" for short in ("shell", "iopub", "stdin", "control", "hb")},
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Do what the command line says; return the exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    if argv and argv[0] in COMMANDS:
+        from ipymini import kernelspec
+
+        return kernelspec.run(argv)
+    if "--version" in argv:
+        print(__version__)
+        return 0
+    if {"-h", "--help"} & set(argv):
+        print(USAGE, end="")
+        return 0
+    return run_kernel(argv)
+
+
+def run_kernel(argv: list[str]) -> int:
+    """Run a kernel in this process until it is shut down; does not return, so that no thread can hold up the exit."""
+    gc.disable()  # importing makes many objects and no garbage
+    sys.setswitchinterval(SWITCH_INTERVAL)
+    file, given, rest = split_options(argv)
+    start_logging("DEBUG" if "--debug" in rest else os.environ.get("IPYMINI_LOG_LEVEL", "WARNING"))
+    from ipymini import connection
+    from ipymini.channels import CannotBind
+    from ipymini.kernel import Kernel
+    from ipymini.messages import IpyminiError
+
+    try:
+        path, owned, wanted = find_connection(file, given)
+        kernel = Kernel(wanted, file=path, owns_file=owned, argv=rest)
+    except (CannotBind, connection.BadConnectionFile, IpyminiError) as error:
+        print(f"ipymini: {error}", file=sys.stderr)
+        return 1
+    signal.signal(signal.SIGINT, kernel.main.on_sigint)
+    signal.signal(signal.SIGTERM, lambda signum, frame: kernel.channels.call(kernel.stop))
+    watch_parent(kernel)
+    kernel.start()
+    if owned and not os.environ.get("JPY_PARENT_PID"):
+        announce(kernel)
+    gc.enable()
+    gc.freeze()
+    kernel.run()
+    os._exit(0)  # not sys.exit: threads of the user's that are no daemons would hold it up
+
+
+def split_options(argv: list[str]) -> tuple[Path | None, dict[str, Any], list[str]]:
+    """Return the connection file, what the options say of the connection, and the other options."""
+    file: Path | None = None
+    given: dict[str, Any] = {}
+    rest: list[str] = []
+    waiting = list(argv)
+    while waiting:
+        word = waiting.pop(0)
+        name, equals, value = word.partition("=")
+        if name in ("-f", "--f", "--IPKernelApp.connection_file"):
+            value = value if equals else (waiting.pop(0) if waiting else "")
+            file = Path(value) if value else None
+        elif name.startswith("--") and name[2:] in _CONNECTION_OPTIONS:
+            value = value if equals else (waiting.pop(0) if waiting else "")
+            key = _CONNECTION_OPTIONS[name[2:]]
+            given[key] = int(value) if key.endswith("_port") and value.isdigit() else value
+        else:
+            rest.append(word)
+    return file, given, rest
+
+
+def find_connection(file: Path | None, given: dict[str, Any]) -> tuple[Path | None, bool, Any]:
+    """Return the connection file, whether it is ours to write and remove, and what it says.
+
+    A file that exists is read; ports that are 0 are chosen, and then it is written back. One that does not
+    exist, or none at all, is made, in Jupyter's runtime directory unless the path says where.
+    """
+    from ipymini import connection
+
+    if file is not None and file.exists():
+        found = connection.read(file)
+        merged = connection.parse({**found.as_dict(), **given}) if given else found
+        return file, False, merged
+    if file is None or file.parent == Path("."):
+        from jupyter_core.paths import jupyter_runtime_dir
+
+        candidate = Path(jupyter_runtime_dir()) / (file.name if file else f"kernel-{os.getpid()}.json")
+        if file is not None and candidate.exists():
+            return candidate, False, connection.read(candidate)
+        file = candidate
+    return file, True, connection.new(kernel_name="ipymini", **given)
+
+
+def start_logging(level: str) -> None:
+    """Send our own log to the real stderr, never to a cell; the root logger stays bare for the user."""
+    stream = os.fdopen(_real_stderr(), "w", buffering=1, errors="backslashreplace")
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    ours = logging.getLogger("ipymini")
+    ours.addHandler(handler)
+    ours.setLevel(getattr(logging, level.upper(), logging.WARNING))
+    ours.propagate = False
+    faulthandler.enable(stream)
+    if hasattr(signal, "SIGUSR1"):
+        faulthandler.register(signal.SIGUSR1, stream)  # DEBUG.md: `kill -USR1` shows every thread's stack
+
+
+def _real_stderr() -> int:
+    try:
+        return os.dup(2)
+    except OSError:
+        return os.open(os.devnull, os.O_WRONLY)
+
+
+def watch_parent(kernel: Any) -> None:
+    """Stop when the process that started us dies: it told its id in JPY_PARENT_PID. No polling, no thread."""
+    parent = os.environ.get("JPY_PARENT_PID", "")
+    if not parent.isdigit() or int(parent) <= 1 or not hasattr(os, "pidfd_open"):
+        return
+    try:
+        descriptor = os.pidfd_open(int(parent))
+    except OSError:
+        return  # of another pid namespace, or the system has no pidfd
+
+    def died() -> None:
+        kernel.channels.unwatch(descriptor)
+        logging.getLogger("ipymini").warning("the parent process died: stopping pid=%s", parent)
+        kernel.stop()
+
+    kernel.channels.watch(descriptor, died)
+
+
+def announce(kernel: Any) -> None:
+    """Tell who started a kernel by hand how to reach it."""
+    stream = logging.getLogger("ipymini").handlers[0].stream  # type: ignore[attr-defined]
+    print(f"ipymini {__version__}: to connect a client: jupyter console --existing {kernel.connection_file}", file=stream)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

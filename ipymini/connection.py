@@ -1,0 +1,125 @@
+"""connection: the connection file: read, check, write (0600), endpoints. Opens no sockets."""
+
+import json
+import os
+import secrets
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ipymini.messages import IpyminiError
+
+CHANNELS = ("shell", "iopub", "stdin", "control", "hb")
+
+
+class BadConnectionFile(IpyminiError):
+    """The connection file cannot be used; the text says what is wrong with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """What a connection file says. Port 0: choose one. `extra` keeps keys we do not know. Spec: "Connection files"."""
+
+    transport: str = "tcp"
+    ip: str = "127.0.0.1"
+    ports: dict[str, int] = field(default_factory=lambda: dict.fromkeys(CHANNELS, 0))
+    key: str = ""
+    signature_scheme: str = "hmac-sha256"
+    curve_publickey: bytes = b""
+    curve_secretkey: bytes = b""
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether the sockets have to be CurveZMQ servers."""
+        return bool(self.curve_publickey and self.curve_secretkey)
+
+    def endpoint(self, channel: str, port: int | None = None) -> str:
+        """Return the zmq endpoint of a channel: `tcp://ip:port` (0 is `*`) or `ipc://ip-port`."""
+        port = self.ports[channel] if port is None else port
+        if self.transport == "ipc":
+            return f"ipc://{self.ip}-{port}"
+        host = f"[{self.ip}]" if ":" in self.ip else self.ip
+        return f"{self.transport}://{host}:{port or '*'}"
+
+    def with_ports(self, ports: dict[str, int]) -> "Connection":
+        """Return the same connection with the ports that were really bound."""
+        return replace(self, ports={**self.ports, **ports})
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what belongs into the connection file."""
+        return {
+            **self.extra,
+            **{f"{channel}_port": self.ports[channel] for channel in CHANNELS},
+            "ip": self.ip,
+            "key": self.key,
+            "transport": self.transport,
+            "signature_scheme": self.signature_scheme,
+            **(
+                {
+                    "curve_publickey": self.curve_publickey.decode(),
+                    "curve_secretkey": self.curve_secretkey.decode(),
+                }
+                if self.is_encrypted
+                else {}
+            ),
+        }
+
+
+def new(**given: Any) -> Connection:
+    """Return a connection of our own: a fresh key, loopback, ports to be chosen. `given` as in the file."""
+    return parse({"key": secrets.token_hex(32), **given})
+
+
+def parse(data: dict[str, Any]) -> Connection:
+    """Return the connection that the keys of a connection file describe. Raise BadConnectionFile."""
+    known = {"transport", "ip", "key", "signature_scheme", "curve_publickey", "curve_secretkey"}
+    known |= {f"{channel}_port" for channel in CHANNELS}
+    transport, scheme = data.get("transport", "tcp"), data.get("signature_scheme") or "hmac-sha256"
+    if transport not in ("tcp", "ipc"):
+        raise BadConnectionFile(f"expected transport tcp or ipc, {transport!r} came: correct the connection file")
+    if not str(scheme).startswith("hmac-"):
+        raise BadConnectionFile(f"expected a signature_scheme like hmac-sha256, {scheme!r} came")
+    key = data.get("key", "")
+    try:
+        ports = {channel: int(data.get(f"{channel}_port", 0)) for channel in CHANNELS}
+    except (TypeError, ValueError):
+        raise BadConnectionFile("expected numbers as ports: correct the connection file") from None
+    return Connection(
+        transport=transport,
+        ip=data.get("ip") or ("127.0.0.1" if transport == "tcp" else "kernel-ipc"),
+        ports=ports,
+        key=key.decode() if isinstance(key, bytes) else str(key),
+        signature_scheme=str(scheme),
+        curve_publickey=_z85(data.get("curve_publickey")),
+        curve_secretkey=_z85(data.get("curve_secretkey")),
+        extra={name: value for name, value in data.items() if name not in known},
+    )
+
+
+def _z85(value: Any) -> bytes:
+    raw = value.encode() if isinstance(value, str) else bytes(value or b"")
+    if raw and len(raw) != 40:
+        raise BadConnectionFile(f"expected a curve key of 40 Z85 characters, {len(raw)} came")
+    return raw
+
+
+def read(path: Path) -> Connection:
+    """Read a connection file. Raise BadConnectionFile if it is no JSON object or makes no sense."""
+    try:
+        data = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise BadConnectionFile(f"expected JSON in {path}: {error}") from None
+    if not isinstance(data, dict):
+        raise BadConnectionFile(f"expected a JSON object in {path}, a {type(data).__name__} came")
+    return parse(data)
+
+
+def write(path: Path, connection: Connection) -> None:
+    """Write the file so that nobody but its owner can ever read it: it holds the key."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "w") as file:
+        json.dump(connection.as_dict(), file, indent=2)
+    os.replace(temporary, path)  # a client that waits for the file never sees half of it

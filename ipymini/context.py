@@ -1,0 +1,114 @@
+"""context: which request caused what runs now. Knows nothing of what a request asks for.
+
+One ContextVar says it. Tasks copy their creator's context by themselves; threads and executor items do
+not (before free-threaded 3.14), so `install()` makes them inherit this one variable, and only this one:
+a thread that inherited numpy's or decimal's context would compute other numbers than it does elsewhere.
+"""
+
+import sys
+import threading
+from collections.abc import Callable, Coroutine, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import coroutine
+from typing import Any
+
+from ipymini.messages import Request
+
+_request: ContextVar[Request | None] = ContextVar("ipymini_request", default=None)
+_latest: Request | None = None  # the main lane's running or last request; written by its thread only
+
+own = _request.get  # () -> Request | None: the cause, if one is known
+
+
+def current() -> Request | None:
+    """Return the request that caused what runs now; where none is known, the main lane's latest."""
+    return _request.get() or _latest
+
+
+def latest() -> Request | None:
+    """Return the main lane's running or last request: what file descriptors and C threads belong to."""
+    return _latest
+
+
+def set_latest(request: Request | None) -> None:
+    """Say what the main lane works on. Called by `Kernel.handle` only."""
+    global _latest
+    _latest = request
+
+
+@contextmanager
+def handling(request: Request | None) -> Iterator[None]:
+    """Make `request` the cause of all that the block does, and of the tasks and threads it starts."""
+    token = _request.set(request)
+    try:
+        yield
+    finally:
+        _request.reset(token)
+
+
+def pin(request: Request | None) -> Callable[[], None]:
+    """Make `request` the cause of what the calling thread or task does from now on; return the undo."""
+    token = _request.set(request)
+    return lambda: _request.reset(token)
+
+
+@coroutine
+def drive(request: Request, work: Coroutine[Any, Any, None]) -> Generator[Any, Any, None]:
+    """Run a coroutine so that `request` is the cause during each of its steps, and of nothing in between.
+
+    All requests of a lane share one Context (what a cell sets, the next one sees), so a cell that waits
+    must not leave its request behind for the comm message that is handled meanwhile.
+    """
+    value: Any = None
+    error: BaseException | None = None
+    while True:
+        token = _request.set(request)
+        try:
+            waiting_for = work.send(value) if error is None else work.throw(error)
+        except StopIteration:
+            return
+        finally:
+            _request.reset(token)
+        value, error = None, None
+        try:
+            value = yield waiting_for
+        except BaseException as thrown:  # a cancellation: it belongs to the coroutine, as with `await`
+            error = thrown
+
+
+def install() -> Callable[[], None]:
+    """Let threads and executor items inherit the cause from whoever started them; return the undo."""
+    if getattr(sys.flags, "thread_inherit_context", False):
+        return lambda: None
+    start, bootstrap, submit = threading.Thread.start, threading.Thread._bootstrap_inner, ThreadPoolExecutor.submit  # type: ignore[attr-defined]
+
+    def inheriting_start(self: threading.Thread) -> None:
+        self.__dict__["_ipymini_request"] = _request.get()
+        start(self)
+
+    def inheriting_bootstrap(self: threading.Thread) -> None:
+        _request.set(self.__dict__.pop("_ipymini_request", None))
+        bootstrap(self)
+
+    def inheriting_submit(self: ThreadPoolExecutor, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        request = _request.get()
+
+        def item() -> Any:
+            # Set for the item alone: a pooled thread outlives the cell that happened to start it.
+            with handling(request):
+                return fn(*args, **kwargs)
+
+        return submit(self, item)
+
+    threading.Thread.start = inheriting_start  # type: ignore[method-assign]
+    threading.Thread._bootstrap_inner = inheriting_bootstrap  # type: ignore[attr-defined]
+    ThreadPoolExecutor.submit = inheriting_submit  # type: ignore[method-assign,assignment]
+
+    def undo() -> None:
+        threading.Thread.start = start  # type: ignore[method-assign]
+        threading.Thread._bootstrap_inner = bootstrap  # type: ignore[attr-defined]
+        ThreadPoolExecutor.submit = submit  # type: ignore[method-assign]
+
+    return undo

@@ -1,0 +1,182 @@
+"""handlers: one function per request type; the table `HANDLERS` says which. Sends nothing itself.
+
+A handler gets the kernel and the request, returns the reply's content (None: this type has no reply), and
+raises to say no. `Kernel.handle` writes busy, the reply and idle.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from ipymini.about import kernel_info
+from ipymini.messages import Content, Request
+
+if TYPE_CHECKING:
+    from ipymini.kernel import Kernel
+
+Handler = Callable[["Kernel", Request], Awaitable[Content | None]]
+HANDLERS: dict[tuple[str, str], Handler] = {}
+
+BOTH = ("shell", "control")
+
+
+def handles(msg_type: str, *, on: str | tuple[str, ...]) -> Callable[[Handler], Handler]:
+    """Register the handler of a request type on one or more channels."""
+
+    def register(handler: Handler) -> Handler:
+        for channel in (on,) if isinstance(on, str) else on:
+            HANDLERS[channel, msg_type] = handler
+        return handler
+
+    return register
+
+
+# ---- about the kernel --------------------------------------------------------
+
+
+@handles("kernel_info_request", on=BOTH)
+async def kernel_info_request(kernel: "Kernel", request: Request) -> Content:
+    """Who we are. Spec: "Kernel info". Answered before IPython has been imported."""
+    return kernel_info()
+
+
+@handles("connect_request", on=BOTH)
+async def connect_request(kernel: "Kernel", request: Request) -> Content:
+    """The ports of this kernel. Spec: "Connect"."""
+    return {f"{channel}_port": port for channel, port in kernel.connection.ports.items()}
+
+
+@handles("usage_request", on="control")
+async def usage_request(kernel: "Kernel", request: Request) -> Content:
+    """CPU and memory of the kernel and its children, as the kernel-usage panel of JupyterLab asks for."""
+    from ipymini import usage
+
+    return usage.report()
+
+
+# ---- code --------------------------------------------------------------------
+
+
+@handles("execute_request", on=BOTH)
+async def execute_request(kernel: "Kernel", request: Request) -> Content:
+    """Run a cell. Spec: "Execute". Reply: {status, execution_count, payload, user_expressions} or an error."""
+    silent = request.flag("silent", default=False)
+    allow_stdin = request.flag("allow_stdin", default=False)
+    lane = kernel.lane_of(request)
+    if allow_stdin:
+        kernel.stdin.allow(request)
+    try:
+        return await kernel.bridge.execute(
+            request.text("code"),
+            silent=silent,
+            store_history=request.flag("store_history", default=not silent) and not silent,
+            user_expressions=request.mapping("user_expressions", default={}),
+            allow_stdin=allow_stdin,
+            cell_id=request.metadata.get("cellId"),
+            cell_meta=request.metadata,
+            interruptible=lambda: lane.interruptible(request),
+            interrupted=lambda: lane.was_interrupted(request),
+        )
+    finally:
+        kernel.stdin.disallow(request)
+
+
+@handles("complete_request", on=BOTH)
+async def complete_request(kernel: "Kernel", request: Request) -> Content:
+    """What could stand at the cursor. Spec: "Completion". `cursor_pos` counts code points; without: the end."""
+    code = request.text("code")
+    return kernel.bridge.complete(code, request.integer("cursor_pos", default=len(code)))
+
+
+@handles("inspect_request", on=BOTH)
+async def inspect_request(kernel: "Kernel", request: Request) -> Content:
+    """Documentation for the object under the cursor. Spec: "Introspection".
+
+    Reply: {status, found: bool, data: mime bundle, metadata}. An unknown name is `found: False`, not an error.
+    """
+    code = request.text("code")
+    return kernel.bridge.inspect(
+        code,
+        request.integer("cursor_pos", default=len(code)),
+        detail_level=request.integer("detail_level", default=0),
+        omit_sections=request.content.get("omit_sections") or (),
+    )
+
+
+@handles("is_complete_request", on=BOTH)
+async def is_complete_request(kernel: "Kernel", request: Request) -> Content:
+    """Whether the code can run as it is. Spec: "Code completeness"."""
+    return kernel.bridge.is_complete(request.text("code"))
+
+
+@handles("history_request", on=BOTH)
+async def history_request(kernel: "Kernel", request: Request) -> Content:
+    """Earlier inputs. Spec: "History". Reply: {status, history: [[session, line, input or [input, output]]]}."""
+    request.text("hist_access_type")
+    return kernel.bridge.history(**request.content)
+
+
+# ---- comms -------------------------------------------------------------------
+
+
+@handles("comm_info_request", on=BOTH)
+async def comm_info_request(kernel: "Kernel", request: Request) -> Content:
+    """The open comms, of one target_name or all. Spec: "Comm info"."""
+    return kernel.bridge.comm_info(request.content.get("target_name"))
+
+
+async def _comm(kernel: "Kernel", request: Request) -> None:
+    """Give a message to its comm, or open or close one. Spec: "Custom Messages"; it has no reply."""
+    request.text("comm_id")
+    with kernel.lane_of(request).interruptible(request):
+        kernel.bridge.comms.handle(request)
+
+
+for _msg_type in ("comm_open", "comm_msg", "comm_close"):
+    handles(_msg_type, on="shell")(_comm)
+
+
+# ---- life --------------------------------------------------------------------
+
+
+@handles("interrupt_request", on=BOTH)
+async def interrupt_request(kernel: "Kernel", request: Request) -> Content:
+    """End what runs, in all subshells. Spec: "Kernel interrupt"."""
+    kernel.interrupt()
+    return {}
+
+
+@handles("shutdown_request", on=BOTH)
+async def shutdown_request(kernel: "Kernel", request: Request) -> Content:
+    """Shut down, once the reply is on its way. Spec: "Kernel shutdown". The first `restart` flag wins."""
+    return {"restart": kernel.begin_stopping(restart=request.flag("restart", default=False))}
+
+
+# ---- subshells (JEP 91) ------------------------------------------------------
+
+
+@handles("create_subshell_request", on="control")
+async def create_subshell_request(kernel: "Kernel", request: Request) -> Content:
+    """Make a subshell; it is ready when the reply comes."""
+    return {"subshell_id": await kernel.create_subshell()}
+
+
+@handles("delete_subshell_request", on="control")
+async def delete_subshell_request(kernel: "Kernel", request: Request) -> Content:
+    """End a subshell, also a busy one; requests that it still holds are answered."""
+    kernel.delete_subshell(request.text("subshell_id"))
+    return {}
+
+
+@handles("list_subshell_request", on="control")
+async def list_subshell_request(kernel: "Kernel", request: Request) -> Content:
+    """The ids of the open subshells; the key is singular in the JEP."""
+    return {"subshell_id": kernel.subshell_ids()}
+
+
+# ---- the debugger ------------------------------------------------------------
+
+
+@handles("debug_request", on="control")
+async def debug_request(kernel: "Kernel", request: Request) -> Content:
+    """One request of the Debug Adapter Protocol; the reply's content is its response. Spec: "Debug request"."""
+    return await kernel.debugger.request(request.content)

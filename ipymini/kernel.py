@@ -1,0 +1,387 @@
+"""kernel: wires the rooms: `route`, `handle`, `interrupt`, `stop`, subshells. Knows everybody, does little itself.
+
+Threads: the main lane runs on the thread that calls `run`; control, language and each subshell have a lane of
+their own; the I/O thread calls `route` and the deadline. `busy`, replies and `idle` are written in `handle` and
+`_refuse`, and nowhere else.
+"""
+
+import atexit
+import logging
+import os
+import signal
+import threading
+from collections.abc import Iterable
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from ipymini import connection as connection_file
+from ipymini import context, streams
+from ipymini.channels import Channels
+from ipymini.connection import Connection
+from ipymini.handlers import HANDLERS
+from ipymini.iopub import IOPub
+from ipymini.lane import Lane
+from ipymini.messages import (
+    Content,
+    KernelStopping,
+    Message,
+    Request,
+    UnknownRequest,
+    UnknownSubshell,
+    error_content,
+    reply_type,
+)
+from ipymini.stdin import Stdin
+
+if TYPE_CHECKING:
+    from ipymini.bridge import Bridge
+    from ipymini.debugger import Debugger
+
+log = logging.getLogger("ipymini.kernel")
+
+LANGUAGE = frozenset({"complete_request", "inspect_request", "is_complete_request", "history_request", "comm_info_request"})
+EARLY = frozenset({"kernel_info_request", "connect_request", "interrupt_request", "shutdown_request", "usage_request"})
+SHELL_ONLY = LANGUAGE | {"execute_request"}  # run on a shell's lane whichever channel they come on
+GRACE = 0.05  # seconds that a language request waits for its own lane
+DEADLINE = 0.9  # seconds after which user code can no longer hold up a shutdown
+IDLE_SECOND = 1.0  # seconds of quiet after which slow imports are made in the background
+
+
+class Kernel:
+    """One kernel: its rooms, its lanes, and the rules that bind them.
+
+    Shared fields: `subshells` is replaced, never changed (the I/O thread reads it bare); `_stopping` is set
+    once, under `_once`.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        file: Path | None = None,
+        owns_file: bool = False,
+        argv: Iterable[str] = (),
+        user_ns: dict[str, Any] | None = None,
+        user_module: Any = None,
+        capture_descriptors: bool = True,
+    ):
+        self.channels = Channels(connection, self.route, crashed=self._io_crashed)
+        self.connection = self.channels.connection
+        self.connection_file = file
+        self._owns_file = owns_file
+        self._argv, self._user_ns, self._user_module = list(argv), user_ns, user_module
+        self._capture = capture_descriptors
+        self.iopub = IOPub(self.channels)
+        self.stdin = Stdin(self.channels)
+        self.main = Lane("ipymini-main", self.handle, look_again=self._look_again)
+        self.control = Lane("ipymini-control", self.handle)
+        self.language = Lane("ipymini-language", self.handle)
+        self.subshells: dict[str, Lane] = {}
+        self.descriptors: streams.Descriptors | None = None
+        self._bridge: Bridge | None = None
+        self._debugger: Debugger | None = None
+        self._undo: list[Any] = []
+        self._once = threading.Lock()
+        self._stopping = False
+        self._restart = False
+        self._exit_asked = False
+        self._primed = False
+        self.stopped = threading.Event()
+
+    # ---- the rooms above -----------------------------------------------------
+
+    @property
+    def bridge(self) -> "Bridge":
+        """IPython; only the lanes ask for it, and they wait until it is there."""
+        assert self._bridge is not None
+        return self._bridge
+
+    @property
+    def debugger(self) -> "Debugger":
+        """The debugger, imported at the first debug_request."""
+        if self._debugger is None:
+            from ipymini.debugger import Debugger
+
+            self._debugger = Debugger(
+                emit=lambda event: self.iopub.send("debug_event", event),
+                namespace=lambda: self.bridge.shell.user_ns,
+                cell_file=lambda code: self.bridge.cell_file(code),
+            )
+        return self._debugger
+
+    # ---- life ----------------------------------------------------------------
+
+    def start(self) -> None:
+        """Bind, and answer what can be answered without IPython; then make IPython's shell on this thread."""
+        if self._owns_file and self.connection_file is not None:
+            connection_file.write(self.connection_file, self.connection)
+        self.channels.start()
+        self.iopub.status("starting", parent=None)
+        self.control.start()
+        self._undo.append(context.install())
+        out, err, undo = streams.install(self.channels)
+        self._undo.append(undo)
+        if self._capture:
+            self.descriptors = streams.Descriptors(self.channels)
+            self._undo.append(self.descriptors.install())
+        self._undo.append(self.stdin.install())
+        from ipymini.bridge import Bridge
+
+        self._bridge = Bridge(
+            iopub=self.iopub,
+            stdin=self.stdin,
+            argv=self._argv,
+            connection_file=str(self.connection_file) if self.connection_file else None,
+            user_ns=self._user_ns,
+            user_module=self._user_module,
+            kernel=self,
+        )
+
+    def run(self) -> None:
+        """Serve on this thread until the kernel is asked to stop; then put everything away."""
+        try:
+            self.main.run()
+        finally:
+            self._close()
+
+    def begin_stopping(self, *, restart: bool = False) -> bool:
+        """Take no new work from now on. Return the restart flag, of the first call. Any thread."""
+        with self._once:
+            if not self._stopping:
+                self._stopping, self._restart = True, restart
+        return self._restart
+
+    def stop(self) -> None:
+        """End what runs, and `run` with it. Any thread; does not wait. A second call is harmless."""
+        self.begin_stopping()
+        self.channels.later(DEADLINE, self._die)
+        self._press_on()
+
+    def _press_on(self) -> None:
+        """Interrupt until the main lane has ended: user code may catch one, or be between two cells. I/O thread."""
+        if self.stopped.is_set():
+            return
+        self.stdin.abandon_all(KernelStopping("the kernel shuts down"))
+        for lane in (self.main, self.language, *self.subshells.values()):
+            lane.stop()
+        self.interrupt(children=False)
+        self.channels.later(0.1, self._press_on)
+
+    def _close(self) -> None:
+        """The end of the ladder, on the main lane's thread: exit functions, last words, sockets, children."""
+        self.begin_stopping()
+        for lane in (self.main, self.language, self.control, *self.subshells.values()):
+            for request in lane.withdraw():
+                self._refuse(request, error_content(KernelStopping("the kernel shuts down: start it again")))
+        for lane in (self.language, self.control, *self.subshells.values()):
+            lane.stop()
+        if self._bridge is not None:
+            self._bridge.shutdown()
+        if self._debugger is not None:
+            self._debugger.stop()
+        self._say_goodbye()
+        self.channels.close()
+        for undo in reversed(self._undo):
+            undo()
+        self.stopped.set()
+
+    def run_exit_functions(self) -> None:
+        """Run `atexit` functions while their output still has a way out. For a process that ends with the kernel."""
+        atexit._run_exitfuncs()
+
+    def _say_goodbye(self) -> None:
+        self.iopub.send("shutdown_reply", {"status": "ok", "restart": self._restart}, topic=self._goodbye_topic(), parent=None)
+        if self._owns_file and self.connection_file is not None:
+            self.connection_file.unlink(missing_ok=True)
+
+    def _goodbye_topic(self) -> bytes:
+        return f"kernel.{self.iopub.ident}.shutdown".encode()
+
+    def _die(self) -> None:
+        """User code has held up the shutdown for too long. I/O thread."""
+        if not self.stopped.is_set():
+            log.warning("user code held up the shutdown seconds=%s", DEADLINE)
+            self._say_goodbye()
+            os._exit(0)
+
+    def _io_crashed(self) -> None:
+        self.begin_stopping()
+        os._exit(1)
+
+    # ---- messages in -----------------------------------------------------------
+
+    def route(self, request: Request) -> None:
+        """Give a request to its lane. On the I/O thread: takes no lock that user code can hold."""
+        if request.channel == "stdin":
+            self.stdin.answer(request)
+            return
+        lane = self._lane_for(request)
+        occupied = lane.is_occupied
+        lane.post(request)
+        if occupied and request.msg_type in LANGUAGE and self._bridge is not None:
+            self.channels.later(GRACE, lambda: self._rescue(lane, request))
+
+    def _lane_for(self, request: Request) -> Lane:
+        if request.channel == "control" and request.msg_type not in SHELL_ONLY:
+            return self.control
+        if self._stopping or (self._bridge is None and request.msg_type in EARLY):
+            return self.control
+        if request.subshell_id is None:
+            return self.main
+        return self.subshells.get(request.subshell_id, self.control)  # control says that it is unknown
+
+    def lane_of(self, request: Request) -> Lane:
+        """Return the lane that a request of the shell channel is served on."""
+        return self.subshells.get(request.subshell_id or "", self.main)
+
+    def _rescue(self, lane: Lane, request: Request) -> None:
+        """A cell blocks the lane: completion and inspection go to the language lane. I/O thread."""
+        if lane.take(request):
+            if self.language.ident is None:
+                self.language.start()
+            self.language.post(request)
+
+    # ---- messages out ------------------------------------------------------------
+
+    async def handle(self, request: Request) -> None:
+        """Serve one request on its lane: busy, the handler, the reply, idle. Never raises."""
+        executes = request.msg_type == "execute_request"
+        if executes and self.main.is_current_thread:
+            context.set_latest(request)
+        # execute_input, which follows at once, wakes the I/O thread; or, if the content is bad, idle does.
+        self.iopub.status("busy", parent=request, wake=not executes)
+        started = datetime.now(timezone.utc)
+        try:
+            content = await self._answer(request)
+        except KeyboardInterrupt:
+            content = error_content(KeyboardInterrupt())
+        except Exception as error:
+            if not isinstance(error, UnknownRequest | UnknownSubshell | KernelStopping):
+                log.exception("handler failed msg_type=%s", request.msg_type)
+            content = error_content(error)
+        aborted: list[Request] = []
+        if executes:
+            aborted = await self._fence(request, content or {})
+            if self.descriptors is not None:
+                self.channels.call(self.descriptors.catch_up, wake=False)
+        self.reply(request, content, started)
+        self.iopub.status("idle", parent=request)
+        for waiting in aborted:
+            with context.handling(waiting):
+                self._refuse(waiting, {"status": "aborted"})
+        self._afterwards(request)
+
+    async def _answer(self, request: Request) -> Content | None:
+        handler = HANDLERS.get((request.channel, request.msg_type))
+        if handler is None:
+            raise UnknownRequest(f"no {request.msg_type!r} on the {request.channel} channel: see the table in README")
+        if self._stopping and request.msg_type != "shutdown_request":
+            raise KernelStopping("the kernel shuts down: start it again")
+        if request.channel == "shell" and request.subshell_id and request.subshell_id not in self.subshells:
+            raise UnknownSubshell(f"Unknown subshell_id {request.subshell_id!r}")
+        return await handler(self, request)
+
+    def reply(self, request: Request, content: Content | None, started: datetime | None = None) -> None:
+        """Answer a request on its own channel, to the client that sent it. The I/O thread is woken by what follows."""
+        if content is None or not request.msg_type.endswith("_request"):
+            return
+        content = {"status": "ok", **content} if request.msg_type != "debug_request" else content
+        metadata = None
+        if request.msg_type == "execute_request":
+            metadata = {
+                "started": (started or datetime.now(timezone.utc)).isoformat(),
+                "dependencies_met": content.get("ename") != "UnmetDependency",
+                "engine": self.iopub.ident,
+                "status": content["status"],
+            }
+        message = Message(reply_type(request.msg_type), content, request.header_json, metadata)
+        self.channels.send(request.channel, message, request.identities, patient=False, wake=False)
+
+    def _refuse(self, request: Request, content: Content) -> None:
+        """Answer a request that no handler will see."""
+        self.iopub.status("busy", parent=request, wake=False)
+        self.reply(request, content)
+        self.iopub.status("idle", parent=request)
+
+    async def _fence(self, request: Request, content: Content) -> list[Request]:
+        """After an error: take back the execute_requests that had arrived by now, those in the socket included."""
+        if content.get("status") != "error" or request.content.get("silent") is True:
+            return []
+        if request.content.get("stop_on_error") is False:
+            return []
+        await self.channels.caught_up()
+        return self.lane_of(request).withdraw("execute_request")
+
+    def _afterwards(self, request: Request) -> None:
+        if request.msg_type == "shutdown_request" or self._exit_asked:
+            self.channels.call(self.stop)
+        elif request.msg_type == "execute_request" and not self._primed:
+            self._primed = True
+            self.channels.later(IDLE_SECOND, self._prime_when_idle)
+
+    def _prime_when_idle(self) -> None:
+        """Import what the first completion and the first traceback need, while nothing runs. I/O thread."""
+        if self._stopping:
+            return
+        if self.main.is_occupied:
+            self.channels.later(IDLE_SECOND, self._prime_when_idle)
+            return
+        if self.language.ident is None:
+            self.language.start()
+        self.language.call(self.bridge.prime)
+
+    def ask_exit(self) -> None:
+        """`exit` was called in a cell: stop once its reply is on its way."""
+        self._exit_asked = True
+
+    # ---- interrupts ----------------------------------------------------------------
+
+    def interrupt(self, *, children: bool = True) -> None:
+        """End what runs on every lane; nothing if nothing runs. Any thread.
+
+        `children`: the processes of our group get the signal too, if we lead it.
+        """
+        for lane in self.subshells.values():
+            lane.interrupt()
+        if not self.main.is_running:
+            return
+        if children and os.getpgid(0) == os.getpid():
+            os.killpg(os.getpid(), signal.SIGINT)
+        elif self.main.ident is not None:
+            signal.pthread_kill(self.main.ident, signal.SIGINT)
+
+    def _look_again(self, seconds: float) -> None:
+        self.channels.later(seconds, self._signal_again)
+
+    def _signal_again(self) -> None:
+        if self.main.prepare_another_look() and self.main.ident is not None:
+            signal.pthread_kill(self.main.ident, signal.SIGINT)
+
+    # ---- subshells -------------------------------------------------------------------
+
+    def subshell_ids(self) -> list[str]:
+        """Return the ids of the open subshells."""
+        return list(self.subshells)
+
+    async def create_subshell(self) -> str:
+        """Make a lane with a run state of its own; it serves when this returns. Control lane."""
+        subshell_id = str(uuid4())
+        self.bridge.open_subshell(subshell_id)
+        lane = Lane(f"ipymini-subshell-{subshell_id[:4]}", self.handle)
+        lane.start()
+        self.subshells = {**self.subshells, subshell_id: lane}
+        return subshell_id
+
+    def delete_subshell(self, subshell_id: str) -> None:
+        """Unlist a subshell, interrupt it and answer what it holds. Raises UnknownSubshell. Control lane."""
+        lane = self.subshells.get(subshell_id)
+        if lane is None:
+            raise UnknownSubshell(f"Unknown subshell_id {subshell_id!r}")
+        self.subshells = {key: other for key, other in self.subshells.items() if key != subshell_id}
+        lane.interrupt()
+        lane.stop()
+        for request in lane.withdraw():
+            self._refuse(request, error_content(UnknownSubshell(f"Unknown subshell_id {subshell_id!r}")))
+        self.bridge.close_subshell(subshell_id)

@@ -1,0 +1,379 @@
+"""lane: one thread, one event loop, one execute at a time, in order; can be interrupted. Knows no messages' meaning.
+
+Theory. `post` puts a request into the queue and wakes the loop; `_pump`, on the loop, starts what may start. A
+request of a *serial* type (execute_request) waits for the one before it. Others start in their turn, and while a
+serial one is suspended in an `await` they overtake those serial ones that still wait: that is how comm messages
+are handled while a cell awaits. `_pump` runs again right after the first step of a serial request, so it knows
+whether that one has finished or is suspended.
+
+Interrupts. User code runs above a *door*: a function marked with `@door`, inside `with lane.interruptible()`.
+On the main thread the SIGINT handler looks at the interrupted stack, from the top:
+  - a frame of ours first (floors 0 to 2 and 4): the kernel is at work; latch, and look again in RETRY seconds;
+  - a door, with a frame of somebody else above it: raise KeyboardInterrupt here and now;
+  - no door: the cell is suspended; cancel its task and wake the loop (a task of the cell that blocks the loop in
+    synchronous code gets the KeyboardInterrupt as well; one of an earlier cell survives);
+  - nothing is being served: nothing happens.
+A latch belongs to one request. It is honoured when that request opens its door, or at the next look, and forgotten
+when the request has been served. On other threads there is no signal: PyThreadState_SetAsyncExc takes its place,
+under `_gate`, only while a door is open, and is withdrawn when the door closes first.
+
+We are not happy that a look again is a signal: if a cell ends within these milliseconds and the user interrupts the
+next one in the same instant, the two signals become one, and are taken for the look again.
+"""
+
+import asyncio
+import contextvars
+import ctypes
+import logging
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Coroutine
+from types import CodeType, FrameType, TracebackType
+from typing import Any, TypeVar
+
+from ipymini import context
+from ipymini.messages import Request
+
+log = logging.getLogger("ipymini.lane")
+
+SERIAL = frozenset({"execute_request"})
+RETRY = 0.002  # seconds until an interrupt that met a frame of ours is tried again
+
+_OURS = frozenset(
+    f"ipymini.{room}"
+    for room in ("messages", "wire", "connection", "context", "channels", "lane", "iopub", "stdin", "streams", "handlers", "kernel")
+)
+_NEUTRAL = ("ipymini", "IPython", "traitlets", "asyncio", "contextlib", "selectors")  # says nothing about whose code runs
+_doors: set[CodeType] = set()
+_safe: set[CodeType] = set()
+_shielded: set[CodeType] = set()
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def door(function: Function) -> Function:
+    """Mark the function above whose frame user code runs, for the frame rule."""
+    _doors.add(function.__code__)
+    return function
+
+
+def safe_point(function: Function) -> Function:
+    """Mark a function of ours that waits and holds nothing: it may be interrupted although it is ours."""
+    _safe.add(function.__code__)
+    return function
+
+
+def shielded(function: Function) -> Function:
+    """Mark a function that must run to its end although it is not of floors 0 to 2: tracebacks being made."""
+    _shielded.add(function.__code__)
+    return function
+
+
+def _verdict(frame: FrameType | None) -> str:
+    """Say what a stack is doing: "ours", "user" (a door below, user code above), "neutral", or "outside"."""
+    foreign = False
+    while frame is not None:
+        code = frame.f_code
+        if code in _safe:
+            return "user"
+        module = frame.f_globals.get("__name__") or ""
+        if code in _doors:
+            return "user" if foreign else "neutral"
+        if code is Lane._run_loop.__code__:
+            return "outside-user" if foreign else "outside"  # no door: the loop waits, or a task that a cell started
+        if module in _OURS or code in _shielded:
+            return "ours"
+        if not module.startswith(_NEUTRAL):
+            foreign = True
+        frame = frame.f_back
+    return "outside"
+
+
+class Lane:
+    """Serves requests one at a time on its own thread (`start`) or on the caller's (`run`).
+
+    Shared fields: `queue` (deque, atomic; the loop pops, anybody appends, `take` and `withdraw` remove),
+    `_doors` and `_latched` (under `_gate` on child lanes; on the main lane its thread alone writes them).
+    """
+
+    def __init__(
+        self,
+        name: str,
+        handle: Callable[[Request], Coroutine[Any, Any, None]],
+        *,
+        look_again: Callable[[float], None] | None = None,
+    ):
+        self.name = name
+        self.queue: deque[Request] = deque()
+        self.context = contextvars.copy_context()  # what must outlive a cell lives here
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.ident: int | None = None
+        self.thread: threading.Thread | None = None
+        self._handle = handle
+        self._look_again = look_again  # ask for `on_sigint` in so many seconds; None: no signals on this lane
+        self._looking_again_for: Request | None = None
+        self._serial: dict[Request, asyncio.Task[None] | None] = {}  # what runs: one, or more while unlocked
+        self._extra = 0  # how many serial requests beyond the first may run now
+        self._doors: dict[Request, asyncio.Task[None] | None] = {}
+        self._latched: Request | None = None
+        self._interrupted: set[Request] = set()
+        self._gate = threading.Lock()
+        self._stopping = False
+        self._started = threading.Event()
+        self._stopped = threading.Event()
+
+    # ---- any thread --------------------------------------------------------
+
+    def post(self, request: Request) -> None:
+        """Put a request into the queue. A lane that is not running yet serves it when it starts."""
+        self.queue.append(request)
+        self._wake()
+
+    def take(self, request: Request) -> bool:
+        """Take one request back; return whether it was still queued."""
+        try:
+            self.queue.remove(request)
+        except ValueError:
+            return False
+        return True
+
+    def withdraw(self, msg_type: str | None = None) -> list[Request]:
+        """Take back all queued requests (of one type), oldest first."""
+        taken = [request for request in list(self.queue) if msg_type in (None, request.msg_type)]
+        return [request for request in taken if self.take(request)]
+
+    @property
+    def is_occupied(self) -> bool:
+        """Whether a request sent now would have to wait."""
+        return bool(self._serial or self.queue)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether something runs that an interrupt would end."""
+        return bool(self._serial or self._doors)
+
+    @property
+    def is_current_thread(self) -> bool:
+        """Whether the caller runs on this lane."""
+        return threading.get_ident() == self.ident
+
+    def call(self, function: Callable[[], object]) -> None:
+        """Run a function on the lane's loop, between requests. The lane must have been started."""
+        self._started.wait()
+        if self.loop is not None:
+            self.loop.call_soon_threadsafe(function)
+
+    def start(self) -> None:
+        """Serve on a new thread."""
+        self.thread = threading.Thread(target=self.run, name=self.name, daemon=True)
+        self.thread.start()
+
+    def stop(self) -> None:
+        """End `run` as soon as the loop gets to it; what is queued is not started any more."""
+        self._stopping = True
+        self._wake()
+
+    def join(self, timeout: float) -> bool:
+        """Wait until `run` has ended; return whether it has."""
+        return self._stopped.wait(timeout)
+
+    def was_interrupted(self, request: Request) -> bool:
+        """Whether an interrupt has struck this request since its door opened."""
+        return request in self._interrupted
+
+    def _wake(self) -> None:
+        if (loop := self.loop) is not None:
+            try:
+                loop.call_soon_threadsafe(self._pump)
+            except RuntimeError:
+                pass  # the loop has been closed: nobody will serve it, `withdraw` returns it
+
+    # ---- the lane's own thread ---------------------------------------------
+
+    def run(self) -> None:
+        """Serve until `stop()`. Leaves no current event loop behind."""
+        self.ident = threading.get_ident()
+        self.loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(self.loop)
+        self.loop.call_soon(self._pump)
+        self._started.set()
+        try:
+            while not self._stopping:
+                self._run_loop()
+            self._cancel_all()
+        finally:
+            asyncio.set_event_loop(None)
+            loop, self.loop = self.loop, None
+            loop.close()
+            self._stopped.set()
+
+    def _run_loop(self) -> None:
+        assert self.loop is not None
+        try:
+            self.loop.run_forever()
+        except KeyboardInterrupt:
+            # asyncio hands it on after it has ended a task of the cell; the cell itself has to end as well.
+            self._cancel_suspended(None)
+        except SystemExit:
+            pass  # a background task called sys.exit(): its own end, not the kernel's
+
+    def _cancel_all(self) -> None:
+        """Give what still awaits a moment to clean up."""
+        assert self.loop is not None
+        tasks = asyncio.all_tasks(self.loop)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            try:
+                self.loop.run_until_complete(asyncio.wait(tasks, timeout=0.25))
+            except (KeyboardInterrupt, SystemExit):
+                pass  # user code at its own end; we are at ours
+
+    def _pump(self) -> None:
+        """Start what may start now. On the loop only."""
+        loop = self.loop
+        if loop is None:
+            return
+        if self._stopping:
+            loop.stop()
+            return
+        while not any(task is None for task in self._serial.values()):  # None: has not made its first step yet
+            request = self._next()
+            if request is None:
+                return
+            serial = request.msg_type in SERIAL
+            if serial:
+                self._serial[request] = None
+            loop.create_task(self._one(request, serial), context=self.context)
+            if serial:
+                loop.call_soon(self._pump)
+
+    def _next(self) -> Request | None:
+        queue = self.queue
+        try:
+            if len(self._serial) <= self._extra:
+                return queue.popleft()
+            for request in list(queue):
+                if request.msg_type not in SERIAL and self.take(request):
+                    return request
+        except IndexError:
+            pass  # empty
+        return None
+
+    async def _one(self, request: Request, serial: bool) -> None:
+        if serial:
+            self._serial[request] = asyncio.current_task()
+        try:
+            await context.drive(request, self._handle(request))
+        finally:
+            self._interrupted.discard(request)
+            if self._latched is request:
+                self._latched = None
+            if serial:
+                del self._serial[request]
+                asyncio.get_running_loop().call_soon(self._pump)
+
+    # ---- interrupts --------------------------------------------------------
+
+    def interruptible(self, request: Request) -> "Interruptible":
+        """Return the context manager in which a KeyboardInterrupt may appear; it may itself raise one (the latch)."""
+        return Interruptible(self, request)
+
+    def on_sigint(self, signum: int, frame: FrameType | None) -> None:
+        """Decide what an interrupt means where the main thread is now. Takes no lock: see the theory."""
+        again, self._looking_again_for = self._looking_again_for, None
+        if again is not None and again is not self._latched:
+            return  # the request it was meant for has gone
+        if not self._serial and not self._doors:
+            return
+        request = context.own()
+        verdict = _verdict(frame)
+        if self._doors and verdict in ("user", "outside", "outside-user"):
+            self._latched = None
+            self._interrupted.update(self._doors)
+            assert self.loop is not None
+            self.loop.call_soon_threadsafe(self._cancel_suspended, request if verdict == "user" else None)
+            if verdict == "user" or (verdict == "outside-user" and request in self._doors):
+                raise KeyboardInterrupt
+            return
+        self._latched = request if request in self._serial or request in self._doors else next(iter(self._serial), None)
+        if self._doors and self._look_again is not None:
+            self._look_again(RETRY)
+
+    def prepare_another_look(self) -> bool:
+        """Say that the next signal is a look again; return False if there is nothing left to look for."""
+        self._looking_again_for = self._latched
+        return self._latched is not None
+
+    def interrupt(self) -> None:
+        """End what runs on a lane without signals. From any thread but its own."""
+        with self._gate:
+            if not self._doors:
+                self._latched = next(iter(self._serial), None)
+                return
+            self._interrupted.update(self._doors)
+            verdict = _verdict(sys._current_frames().get(self.ident or 0))
+            if verdict != "outside":
+                _set_async_exception(self.ident or 0, KeyboardInterrupt)
+        if self.loop is not None and verdict.startswith("outside"):
+            self.loop.call_soon_threadsafe(self._cancel_suspended, None)
+
+    def _cancel_suspended(self, but: Request | None) -> None:
+        """Cancel what was struck and is suspended, `but` the one that got its KeyboardInterrupt. On the loop only."""
+        for request, task in list(self._doors.items()):
+            if request is not but and request in self._interrupted and task is not None:
+                task.cancel()
+
+    def unlock(self) -> Callable[[], None]:
+        """Let one more execute_request run beside the one that runs now, while that one awaits; return the undo."""
+        self._extra += 1
+        undone = False
+
+        def undo() -> None:
+            nonlocal undone
+            if not undone:
+                undone = True
+                self._extra -= 1
+
+        self._wake()
+        return undo
+
+
+class Interruptible:
+    """The open door of one request. Class and not generator: nothing may run between its two ends but user code."""
+
+    def __init__(self, lane: Lane, request: Request):
+        self._lane, self._request = lane, request
+
+    def __enter__(self) -> None:
+        lane, request = self._lane, self._request
+        task = asyncio.current_task() if lane.loop is not None and lane.is_current_thread else None
+        with lane._gate:
+            lane._doors[request] = task
+            struck = lane._latched is request
+            if struck:
+                lane._latched = None
+                lane._interrupted.add(request)
+                del lane._doors[request]
+        if struck:
+            raise KeyboardInterrupt
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        lane = self._lane
+        while True:
+            try:
+                with lane._gate:
+                    task = lane._doors.pop(self._request, None)
+                    if lane._look_again is None:
+                        _set_async_exception(lane.ident or 0, None)
+                break
+            except KeyboardInterrupt:
+                continue  # set by another thread just before the door closed: it has struck, in time
+        if task is not None:
+            while task.cancelling():  # the cancellation was the interrupt, and it is over
+                task.uncancel()
+
+
+def _set_async_exception(ident: int, kind: type[BaseException] | None) -> None:
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(kind) if kind else None)

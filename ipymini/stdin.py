@@ -1,0 +1,142 @@
+"""stdin: ask a frontend for a line and wait for it. Does not replace `input` itself: `install` does, once.
+
+Each question has a waiter of its own, so several lanes may ask at once and be answered in any order. An answer
+belongs to the waiter whose input_request it names as its parent; frontends that name none (jupyter_client's
+`input`) answer the oldest question of their session. What answers no waiter is ignored.
+Spec: "Messages on the stdin (ROUTER/DEALER) channel".
+"""
+
+import builtins
+import getpass
+import logging
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from queue import SimpleQueue
+from typing import Any
+from uuid import uuid4
+
+from ipymini import context
+from ipymini.channels import Channels
+from ipymini.lane import safe_point
+from ipymini.messages import IpyminiError, Message, Request
+
+log = logging.getLogger("ipymini.stdin")
+
+END_OF_FILE = "\x04"  # the value that a frontend sends for Ctrl-D
+
+
+class StdinNotSupported(IpyminiError):
+    """The frontend said allow_stdin=False, or the cell that asks has ended."""
+
+
+@dataclass(slots=True, eq=False)
+class Waiter:
+    """One question that waits. `answers` takes a str or an exception: SimpleQueue is safe in signal handlers."""
+
+    request: Request
+    asked_id: str = field(default_factory=lambda: uuid4().hex)  # the msg_id of the input_request
+    answers: "SimpleQueue[str | BaseException]" = field(default_factory=SimpleQueue)
+
+
+class Stdin:
+    """The questions that wait. `_waiters` is copied on write: signal handlers and the I/O thread read it bare."""
+
+    def __init__(self, channels: Channels):
+        self._channels = channels
+        self._waiters: tuple[Waiter, ...] = ()
+        self._open: frozenset[Request] = frozenset()  # requests whose cells run and may ask
+        self.unsupported: Callable[[str], Exception] = StdinNotSupported  # IPython's own class, once it is there
+
+    def allow(self, request: Request) -> None:
+        """Let the cell of this request ask, until `disallow`."""
+        self._open = self._open | {request}
+
+    def disallow(self, request: Request) -> None:
+        """The cell has ended: questions of its threads fail from now on, and those that wait end."""
+        self._open = self._open - {request}
+        self.abandon([request], self.unsupported("input was requested by a cell that has ended"))
+
+    def ask(self, prompt: str, *, password: bool = False) -> str:
+        """Ask the frontend for one line and wait for it.
+
+        Runs on the thread that executes the cell, or one that the cell started; never on the I/O thread (it
+        would wait for itself). Raises `unsupported` if the request said allow_stdin=False or has ended, EOFError
+        if the user sent Ctrl-D, KeyboardInterrupt if the lane is interrupted while waiting.
+        """
+        request = context.current()
+        if request is None or request not in self._open:
+            name = "getpass" if password else "raw_input"
+            raise self.unsupported(f"{name} was called, but this frontend does not support input requests.")
+        waiter = Waiter(request)
+        self._waiters = (*self._waiters, waiter)
+        try:
+            content = {"prompt": str(prompt), "password": password}
+            message = Message("input_request", content, request.header_json, msg_id=waiter.asked_id)
+            self._channels.send_while(lambda: waiter in self._waiters, "stdin", message, request.identities)
+            answer = self._wait(waiter)
+        finally:
+            self._waiters = tuple(other for other in self._waiters if other is not waiter)
+        if isinstance(answer, BaseException):
+            raise answer
+        if answer == END_OF_FILE:
+            raise EOFError
+        return answer
+
+    @staticmethod
+    @safe_point
+    def _wait(waiter: Waiter) -> "str | BaseException":
+        return waiter.answers.get()
+
+    def answer(self, reply: Request) -> None:
+        """Take an input_reply. Runs on the I/O thread."""
+        waiter = self._addressee(reply)
+        if waiter is None:
+            log.debug("ignored input_reply: nobody waits for it msg_id=%s", reply.msg_id[:8])
+            return
+        value = reply.content.get("value", "")
+        waiter.answers.put(value if isinstance(value, str) else "")
+
+    def _addressee(self, reply: Request) -> Waiter | None:
+        same_client = [waiter for waiter in self._waiters if waiter.request.identities == reply.identities]
+        asked = reply.parent_header.get("msg_id")
+        if not asked:
+            return same_client[0] if same_client else None
+        for waiter in same_client:
+            if asked in (waiter.asked_id, waiter.request.msg_id):
+                return waiter
+        return None
+
+    def abandon(self, requests: Iterable[Request], error: BaseException) -> None:
+        """End the questions of these requests with an error. From any thread, also in a signal handler."""
+        wanted = set(requests)
+        for waiter in self._waiters:
+            if waiter.request in wanted:
+                waiter.answers.put(error)
+
+    def abandon_all(self, error: BaseException) -> None:
+        """End every question: the kernel stops."""
+        self.abandon([waiter.request for waiter in self._waiters], error)
+
+    def install(self) -> Callable[[], None]:
+        """Replace `input` and `getpass.getpass` for the whole process, once; return the undo.
+
+        Not around each cell: an async cell that awaits before `input()`, and a subshell's cell that ends
+        meanwhile, must find it in place.
+        """
+        before: tuple[Any, Any] = (builtins.input, getpass.getpass)
+
+        def kernel_input(prompt: object = "", /) -> str:
+            return self.ask(str(prompt))
+
+        def kernel_getpass(prompt: str = "Password: ", stream: Any = None, **unsupported: Any) -> str:
+            if stream is not None or unsupported:
+                warnings.warn("stream and echo_char have no effect: the frontend shows the prompt", UserWarning, stacklevel=2)
+            return self.ask(prompt, password=True)
+
+        builtins.input, getpass.getpass = kernel_input, kernel_getpass
+
+        def undo() -> None:
+            builtins.input, getpass.getpass = before
+
+        return undo

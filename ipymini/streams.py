@@ -1,0 +1,226 @@
+"""streams: `sys.stdout` and `sys.stderr` to stream messages; capture of file descriptors 1 and 2; forked children.
+
+Does not batch (the outbox does) and does not decide which request a text belongs to (`context` does).
+
+Text of Python goes straight into the outbox. Descriptors 1 and 2 become pipes that the I/O thread reads; what
+arrives there (C code, subprocesses, forked children) belongs to the main lane's running or last request. A forked
+child writes its Python text there too, in whole lines: there is one path for all of them, and a child never
+touches a socket. The reader is never joined: a child that outlives the kernel may hold the pipe for ever.
+"""
+
+import codecs
+import io
+import os
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from ipymini import context
+from ipymini.channels import Channels
+
+PIPE_SIZES = (16 << 20, 1 << 20)  # bytes to ask for; a normal user gets 1 MiB: C code may hold the GIL while it writes
+_own = context.own
+_latest = context.latest
+
+
+class OutStream(io.TextIOBase):
+    """A text stream whose text becomes `stream` messages of the request that caused it.
+
+    `fileno()` is the captured descriptor, so `subprocess.run(..., stdout=sys.stdout)` reaches the cell too.
+    Writing is safe from any thread, in `__del__` and in signal handlers.
+    """
+
+    encoding = "UTF-8"
+    errors = "replace"
+    newlines = None
+    line_buffering = True
+
+    def __init__(self, name: str, descriptor: int, channels: Channels):
+        super().__init__()
+        self.name = name
+        self.mode = "w"
+        self._descriptor = descriptor
+        self._channels = channels
+        self._write = channels.write
+        self._child: list[str] | None = None  # in a forked child: the unfinished line
+        self.buffer = ByteStream(self)
+
+    def write(self, text: str, /) -> int:
+        """Write a text. Raises TypeError for what is no str, ValueError after `close()`."""
+        if not isinstance(text, str):
+            raise TypeError(f"write() argument must be str, not {type(text)}")
+        if self.closed:
+            raise ValueError("I/O operation on closed file")
+        if self._child is not None:
+            self._write_in_child(text)
+        elif text:
+            self._write(_own() or _latest(), self.name, text)
+        return len(text)
+
+    def writelines(self, lines: Iterable[str], /) -> None:  # type: ignore[override]
+        """Write several texts as one."""
+        self.write("".join(lines))
+
+    def flush(self) -> None:
+        """Send what has been written, now rather than within milliseconds. Does not wait for it."""
+        if self._child is not None:
+            if not self.closed:
+                self._write_in_child("", all_of_it=True)
+        else:
+            self._channels.wake()
+
+    def fileno(self) -> int:
+        """Return the captured descriptor; what is written there appears in the cell."""
+        return self._descriptor
+
+    def isatty(self) -> bool:
+        """Return False: no terminal, although frontends show ANSI colours."""
+        return False
+
+    def writable(self) -> bool:
+        """Return True."""
+        return True
+
+    def readable(self) -> bool:
+        """Return False."""
+        return False
+
+    def reconfigure(self, **options: Any) -> None:
+        """Accept what programs say to a text stream; text leaves as UTF-8 whatever they say."""
+
+    def enter_child(self) -> None:
+        """From now on this is a forked child: the parent's outbox is none of its business."""
+        self._child = []
+
+    def _write_in_child(self, text: str, *, all_of_it: bool = False) -> None:
+        assert self._child is not None
+        self._child.append(text)
+        if not all_of_it and "\n" not in text:
+            return
+        held = "".join(self._child)
+        lines, newline, rest = (held, "", "") if all_of_it else held.rpartition("\n")
+        self._child[:] = [rest] if rest else []
+        _write_all(self._descriptor, (lines + newline).encode("utf-8", "replace"))
+
+
+class ByteStream(io.RawIOBase):
+    """`sys.stdout.buffer`: bytes are decoded as UTF-8 and written to the text stream."""
+
+    def __init__(self, stream: OutStream):
+        super().__init__()
+        self._stream = stream
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def write(self, data: Any, /) -> int:
+        """Write bytes; a character cut in half waits for its other half."""
+        raw = bytes(data)
+        self._stream.write(self._decoder.decode(raw))
+        return len(raw)
+
+    def flush(self) -> None:
+        """Flush the text stream."""
+        self._stream.flush()
+
+    def fileno(self) -> int:
+        """Return the captured descriptor."""
+        return self._stream.fileno()
+
+    def writable(self) -> bool:
+        """Return True."""
+        return True
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+class Descriptors:
+    """Descriptors 1 and 2 as pipes into the outbox. All but `install` and its undo runs on the I/O thread."""
+
+    def __init__(self, channels: Channels):
+        self._channels = channels
+        self.saved: dict[str, int] = {}  # where the descriptors led before: the kernel's own log goes there
+        self._readers: dict[int, tuple[str, Any]] = {}
+
+    def install(self) -> Callable[[], None]:
+        """Put pipes in the place of descriptors 1 and 2; return the undo."""
+        for name, descriptor in (("stdout", 1), ("stderr", 2)):
+            self.saved[name] = _duplicate(descriptor)
+            read_end, write_end = os.pipe()
+            os.set_blocking(read_end, False)
+            _enlarge(write_end)
+            os.dup2(write_end, descriptor, inheritable=True)
+            os.close(write_end)
+            self._readers[read_end] = (name, codecs.getincrementaldecoder("utf-8")("replace"))
+            self._channels.watch(read_end, lambda end=read_end: self._read(end))  # type: ignore[misc]
+
+        def undo() -> None:
+            for name, descriptor in (("stdout", 1), ("stderr", 2)):
+                os.dup2(self.saved[name], descriptor, inheritable=True)
+
+        return undo
+
+    def catch_up(self) -> None:
+        """Read what has been written so far: outputs of a cell belong before its reply."""
+        for end in list(self._readers):
+            self._read(end)
+
+    def _read(self, end: int) -> None:
+        name, decoder = self._readers[end]
+        for _ in range(64):  # a child that floods must not keep the I/O thread from its sockets
+            try:
+                data = os.read(end, 65_536)
+            except BlockingIOError:
+                return
+            except OSError:
+                data = b""
+            if not data:  # every writer has closed its end; ours stays open, so this is the undo's doing
+                self._channels.unwatch(end)
+                del self._readers[end]
+                return
+            text = decoder.decode(data)
+            if text:
+                self._channels.write(_latest(), name, text)
+
+
+def _duplicate(descriptor: int) -> int:
+    try:
+        return os.dup(descriptor)
+    except OSError:  # started with a closed descriptor
+        return os.open(os.devnull, os.O_WRONLY)
+
+
+def _enlarge(pipe: int) -> None:
+    """Make the pipe as large as the system allows: C code that holds the GIL while it writes must not fill it."""
+    try:
+        from fcntl import F_SETPIPE_SZ, fcntl
+    except ImportError:
+        return  # not Linux: the size is the system's to choose
+    for size in PIPE_SIZES:
+        try:
+            fcntl(pipe, F_SETPIPE_SZ, size)
+            return
+        except OSError:
+            continue  # more than this user may have
+
+
+def install(channels: Channels) -> tuple[OutStream, OutStream, Callable[[], None]]:
+    """Replace `sys.stdout` and `sys.stderr`; forked children get streams of their own. Return them and the undo."""
+    before = (sys.stdout, sys.stderr)
+    out, err = OutStream("stdout", 1, channels), OutStream("stderr", 2, channels)
+    sys.stdout, sys.stderr = out, err
+
+    def in_child() -> None:
+        channels.abandon()
+        for stream in (out, err):
+            stream.enter_child()
+
+    os.register_at_fork(after_in_child=in_child)
+
+    def undo() -> None:
+        sys.stdout, sys.stderr = before
+
+    return out, err, undo
+

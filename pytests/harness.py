@@ -1,0 +1,195 @@
+"""harness: a real kernel process and what it says, collected by the request that caused it. Asserts nothing itself.
+
+Five verbs: `send`, `reply`, `replies`, `outputs`, `answer_input`. Every wait has a deadline; on a timeout all that
+was seen and the kernel's thread stacks are in the error.
+"""
+
+import os
+import signal
+import tempfile
+import time
+from collections import defaultdict
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import zmq
+from jupyter_client import BlockingKernelClient, KernelManager
+from jupyter_client.kernelspec import KernelSpecManager
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+KERNELS = REPOSITORY / "share" / "jupyter" / "kernels"
+CHANNELS = ("shell", "control", "stdin", "iopub")
+DEADLINE = 20.0  # seconds: a slow machine's patience, no measure of speed
+
+
+class KernelUnderTest:
+    """One client of one kernel. `second_client()` makes another client of the same kernel."""
+
+    def __init__(self, manager: KernelManager, client: BlockingKernelClient, log: Path):
+        self.manager, self.client, self.log = manager, client, log
+        self._seen: dict[str, list[dict[str, Any]]] = defaultdict(list)  # by parent msg_id, in order of arrival
+        self._poller = zmq.Poller()
+        self._channels = {getattr(client, f"{name}_channel").socket: name for name in CHANNELS}
+        for socket in self._channels:
+            self._poller.register(socket, zmq.POLLIN)
+
+    # ---- the five verbs ------------------------------------------------------
+
+    def send(self, msg_type: str, *, channel: str = "shell", buffers: Any = None, metadata: Any = None, header: Any = None, parent: Any = None, **content: Any) -> str:
+        """Send a request; return its msg_id. An execute_request gets the usual defaults."""
+        if msg_type == "execute_request":
+            usual = dict(silent=False, store_history=True, user_expressions={}, allow_stdin=False, stop_on_error=True)
+            content = {**usual, **content}
+        message = self.client.session.msg(msg_type, content, parent=parent, metadata=metadata)
+        message["header"].update(header or {})
+        socket = getattr(self.client, f"{channel}_channel").socket
+        self.client.session.send(socket, message, buffers=buffers)
+        return str(message["header"]["msg_id"])
+
+    def reply(self, msg_id: str, timeout: float = DEADLINE) -> dict[str, Any]:
+        """Return the reply's content, once there."""
+        return self.replies(msg_id, timeout=timeout)[msg_id]
+
+    def replies(self, *msg_ids: str, timeout: float = DEADLINE) -> dict[str, dict[str, Any]]:
+        """Return the replies' contents by msg_id, once all are there."""
+        self._until(lambda: all(self.reply_messages(one) for one in msg_ids), timeout, f"replies to {msg_ids}")
+        return {one: self.reply_messages(one)[0]["content"] for one in msg_ids}
+
+    def outputs(self, msg_id: str, timeout: float = DEADLINE) -> list[str]:
+        """Return what iopub said about a request, up to idle, each message as one line of text."""
+        return [brief(message) for message in self.iopub(msg_id, timeout)]
+
+    def answer_input(self, value: str, timeout: float = DEADLINE, **parent: Any) -> dict[str, Any]:
+        """Wait for an input_request, answer it, and return its content."""
+        request = self.wait_for("stdin", "input_request", timeout)
+        self.send("input_reply", channel="stdin", value=value, parent=parent.get("parent", request["header"]))
+        self._seen[request["parent_header"]["msg_id"]].remove(request)
+        return dict(request["content"])
+
+    # ---- what they are made of -------------------------------------------------
+
+    def execute(self, code: str, timeout: float = DEADLINE, **content: Any) -> tuple[dict[str, Any], list[str]]:
+        """Run a cell; return the reply's content and the outputs between execute_input and idle."""
+        msg_id = self.send("execute_request", code=code, **content)
+        reply = self.reply(msg_id, timeout)
+        said = self.outputs(msg_id, timeout)
+        return reply, [line for line in said if not line.startswith(("status:", "execute_input:"))]
+
+    def iopub(self, msg_id: str, timeout: float = DEADLINE) -> list[dict[str, Any]]:
+        """Return the iopub messages of a request, up to its idle."""
+        self._until(lambda: any(brief(one) == "status:idle" for one in self._on("iopub", msg_id)), timeout, f"idle of {msg_id}")
+        return self._on("iopub", msg_id)
+
+    def reply_messages(self, msg_id: str) -> list[dict[str, Any]]:
+        """Return the replies that have come to a request so far: there should be one."""
+        return self._on("shell", msg_id) + self._on("control", msg_id)
+
+    def wait_for(self, channel: str, msg_type: str, timeout: float = DEADLINE, msg_id: str | None = None, text: str = "") -> dict[str, Any]:
+        """Wait for a message of this type on a channel, of one request or any; return the first."""
+
+        def found() -> list[dict[str, Any]]:
+            pools = [self._seen[msg_id]] if msg_id else list(self._seen.values())
+            return [
+                message
+                for pool in pools
+                for message in pool
+                if message["channel"] == channel and message["msg_type"] == msg_type and text in brief(message)
+            ]
+
+        self._until(lambda: bool(found()), timeout, f"{msg_type} {text!r} on {channel}")
+        return found()[0]
+
+    def interrupt(self) -> None:
+        """Send SIGINT as a server does: to the kernel's process group."""
+        self.manager.interrupt_kernel()
+
+    def ask_to_interrupt(self) -> dict[str, Any]:
+        """Interrupt by message."""
+        return self.reply(self.send("interrupt_request", channel="control"))
+
+    @property
+    def pid(self) -> int:
+        """The kernel's process id."""
+        return int(self.manager.provisioner.pid)  # type: ignore[union-attr]
+
+    def second_client(self) -> "KernelUnderTest":
+        """Return another client of the same kernel, connected and welcome."""
+        client = self.manager.client()
+        client.start_channels()
+        other = KernelUnderTest(self.manager, client, self.log)
+        other.wait_for("iopub", "iopub_welcome")
+        return other
+
+    def _on(self, channel: str, msg_id: str) -> list[dict[str, Any]]:
+        return [message for message in self._seen[msg_id] if message["channel"] == channel]
+
+    def _until(self, there: Any, timeout: float, what: str) -> None:
+        end = time.monotonic() + timeout
+        while not there():
+            left = end - time.monotonic()
+            if left <= 0:
+                raise AssertionError(f"no {what} within {timeout:g} s\n{self._report()}")
+            for socket, _ in self._poller.poll(min(left, 0.5) * 1000):
+                self._take(socket)
+
+    def drain(self) -> None:
+        """Take what has arrived, without waiting."""
+        while ready := self._poller.poll(0):
+            for socket, _ in ready:
+                self._take(socket)
+
+    def _take(self, socket: Any) -> None:
+        message = self.client.session.recv(socket, copy=True)[1]
+        message["channel"] = self._channels[socket]
+        self._seen[message["parent_header"].get("msg_id", "")].append(message)
+
+    def _report(self) -> str:
+        lines = [f"  {message['channel']}: {brief(message)}  <- {parent[-8:]}" for parent, pool in self._seen.items() for message in pool]
+        if self.manager.is_alive():
+            os.kill(self.pid, signal.SIGUSR1)  # faulthandler writes every thread's stack to the log
+            time.sleep(0.3)  # it is a signal handler in C: nothing tells when it is done
+        return "seen:\n" + "\n".join(lines[-60:]) + f"\nkernel alive: {self.manager.is_alive()}, log:\n" + self.log.read_text()[-6000:]
+
+
+def brief(message: dict[str, Any]) -> str:
+    """Return a message as one line: its type and what matters of its content."""
+    kind, content = message["msg_type"], message["content"]
+    if kind == "status":
+        return f"status:{content['execution_state']}"
+    if kind == "stream":
+        return f"{content['name']}:{content['text']}"
+    if kind == "execute_input":
+        return f"execute_input:{content['code']}"
+    if kind in ("execute_result", "display_data", "update_display_data"):
+        return f"{kind}:{content['data'].get('text/plain', sorted(content['data']))}"
+    if kind == "error":
+        return f"error:{content['ename']}:{content['evalue']}"
+    if kind == "clear_output":
+        return f"clear_output:{content['wait']}"
+    return kind
+
+
+@contextmanager
+def start_kernel(*options: str, kernel_name: str = "ipymini", env: dict[str, str] | None = None, cwd: str | None = None, **traits: Any) -> Any:
+    """Start a kernel with a home of its own, and end it; yields a KernelUnderTest that has been welcomed."""
+    with tempfile.TemporaryDirectory(prefix="ipymini-test-") as home:
+        manager = KernelManager(kernel_name=kernel_name, kernel_spec_manager=KernelSpecManager(kernel_dirs=[str(KERNELS)]), **traits)
+        log = Path(home) / "kernel.log"
+        environment = {**os.environ, "IPYTHONDIR": home, "MPLCONFIGDIR": home, "PYTHONPATH": str(REPOSITORY), **(env or {})}
+        with log.open("wb") as output:
+            manager.start_kernel(extra_arguments=list(options), env=environment, cwd=cwd, stdout=output, stderr=output)
+        client = manager.client()
+        client.start_channels()
+        kernel = KernelUnderTest(manager, client, log)
+        try:
+            kernel.wait_for("iopub", "iopub_welcome")
+            kernel.reply(kernel.send("kernel_info_request"))
+            yield kernel
+        finally:
+            client.stop_channels()
+            if manager.has_kernel:
+                manager.shutdown_kernel(now=True)
+            manager.cleanup_resources()
+
+
