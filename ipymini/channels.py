@@ -151,9 +151,24 @@ class Channels:
         self.call(begin)
 
     def unwatch(self, descriptor: int) -> None:
-        """Stop watching; must run on the I/O thread (`call` it, or from within `readable`)."""
-        if self._watched.pop(descriptor, None):
+        """Stop watching. I/O thread only (`call` it, or from within `readable`)."""
+        if self._watched.pop(descriptor, None) and descriptor in self._poller:
             self._poller.unregister(descriptor)
+
+    def rest(self, descriptor: int) -> None:
+        """Do not look at a descriptor for HOLD seconds: what dribbles in joins into one message. I/O thread only."""
+
+        def resume() -> None:
+            if descriptor in self._watched:
+                self._poller.register(descriptor, zmq.POLLIN)
+
+        if descriptor in self._poller:
+            self._poller.unregister(descriptor)
+            heapq.heappush(self._timers, (monotonic() + HOLD, next(self._ticket), resume))
+
+    def send_text(self, request: Request | None, name: str, text: str) -> None:
+        """Send stream text now, ahead of the outbox. I/O thread only: it is for what descriptors brought."""
+        self._send_text(request, name, [text])
 
     def send_while(self, wanted: Callable[[], bool], channel: str, message: Message, prefix: Sequence[bytes]) -> None:
         """Send as soon as the peer can be reached, trying for as long as `wanted()` says so."""

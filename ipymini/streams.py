@@ -13,12 +13,14 @@ import io
 import os
 import sys
 from collections.abc import Callable, Iterable
+from time import monotonic
 from typing import Any
 
 from ipymini import context
 from ipymini.channels import Channels
 
 PIPE_SIZES = (16 << 20, 1 << 20)  # bytes to ask for; a normal user gets 1 MiB: C code may hold the GIL while it writes
+BURST = 20  # texts from descriptors in a tenth of a second that leave at once
 _own = context.own
 _latest = context.latest
 
@@ -143,6 +145,7 @@ class Descriptors:
         self._channels = channels
         self.saved: dict[str, int] = {}  # where the descriptors led before: the kernel's own log goes there
         self._readers: dict[int, tuple[str, Any]] = {}
+        self._recent = (0.0, 0)  # since when, and how many texts were sent since
 
     def install(self) -> Callable[[], None]:
         """Put pipes in the place of descriptors 1 and 2; return the undo."""
@@ -168,21 +171,31 @@ class Descriptors:
             self._read(end)
 
     def _read(self, end: int) -> None:
+        """Send what a pipe holds, ahead of the outbox: a reply that waits there must not overtake it."""
         name, decoder = self._readers[end]
-        for _ in range(64):  # a child that floods must not keep the I/O thread from its sockets
+        chunks = []
+        for _ in range(16):  # a child that floods must not keep the I/O thread from its sockets
             try:
                 data = os.read(end, 65_536)
             except BlockingIOError:
-                return
-            except OSError:
-                data = b""
-            if not data:  # every writer has closed its end; ours stays open, so this is the undo's doing
+                break
+            if not data:  # nobody can write any more; ours was open until the undo
                 self._channels.unwatch(end)
                 del self._readers[end]
-                return
-            text = decoder.decode(data)
-            if text:
-                self._channels.write(_latest(), name, text)
+                break
+            chunks.append(data)
+        text = decoder.decode(b"".join(chunks))
+        if text:
+            self._channels.send_text(_latest(), name, text)
+            self._slow_down(end)
+
+    def _slow_down(self, end: int) -> None:
+        """Let a pipe into which much dribbles rest, so that it joins; a few texts keep their place among Python's."""
+        now = monotonic()
+        since, number = self._recent
+        self._recent = (since, number + 1) if now - since < 0.1 else (now, 1)
+        if number > BURST:
+            self._channels.rest(end)
 
 
 def _duplicate(descriptor: int) -> int:

@@ -36,7 +36,17 @@ class KernelUnderTest:
 
     # ---- the five verbs ------------------------------------------------------
 
-    def send(self, msg_type: str, *, channel: str = "shell", buffers: Any = None, metadata: Any = None, header: Any = None, parent: Any = None, **content: Any) -> str:
+    def send(
+        self,
+        msg_type: str,
+        *,
+        channel: str = "shell",
+        buffers: Any = None,
+        metadata: Any = None,
+        header: Any = None,
+        parent: Any = None,
+        **content: Any,
+    ) -> str:
         """Send a request; return its msg_id. An execute_request gets the usual defaults."""
         if msg_type == "execute_request":
             usual = dict(silent=False, store_history=True, user_expressions={}, allow_stdin=False, stop_on_error=True)
@@ -62,7 +72,16 @@ class KernelUnderTest:
 
     def answer_input(self, value: str, timeout: float = DEADLINE, **parent: Any) -> dict[str, Any]:
         """Wait for an input_request, answer it, and return its content."""
-        request = self.wait_for("stdin", "input_request", timeout)
+        def waiting() -> list[dict[str, Any]]:
+            return [
+                message
+                for msg_id, pool in list(self._seen.items())
+                for message in pool
+                if message["msg_type"] == "input_request" and not self.reply_messages(msg_id)  # else: withdrawn
+            ]
+
+        self._until(lambda: bool(waiting()), timeout, "input_request")
+        request = waiting()[0]
         self.send("input_reply", channel="stdin", value=value, parent=parent.get("parent", request["header"]))
         self._seen[request["parent_header"]["msg_id"]].remove(request)
         return dict(request["content"])
@@ -78,14 +97,18 @@ class KernelUnderTest:
 
     def iopub(self, msg_id: str, timeout: float = DEADLINE) -> list[dict[str, Any]]:
         """Return the iopub messages of a request, up to its idle."""
-        self._until(lambda: any(brief(one) == "status:idle" for one in self._on("iopub", msg_id)), timeout, f"idle of {msg_id}")
+        self._until(
+            lambda: any(brief(one) == "status:idle" for one in self._on("iopub", msg_id)), timeout, f"idle of {msg_id}"
+        )
         return self._on("iopub", msg_id)
 
     def reply_messages(self, msg_id: str) -> list[dict[str, Any]]:
         """Return the replies that have come to a request so far: there should be one."""
         return self._on("shell", msg_id) + self._on("control", msg_id)
 
-    def wait_for(self, channel: str, msg_type: str, timeout: float = DEADLINE, msg_id: str | None = None, text: str = "") -> dict[str, Any]:
+    def wait_for(
+        self, channel: str, msg_type: str, timeout: float = DEADLINE, msg_id: str | None = None, text: str = ""
+    ) -> dict[str, Any]:
         """Wait for a message of this type on a channel, of one request or any; return the first."""
 
         def found() -> list[dict[str, Any]]:
@@ -145,11 +168,20 @@ class KernelUnderTest:
         self._seen[message["parent_header"].get("msg_id", "")].append(message)
 
     def _report(self) -> str:
-        lines = [f"  {message['channel']}: {brief(message)}  <- {parent[-8:]}" for parent, pool in self._seen.items() for message in pool]
+        lines = [
+            f"  {message['channel']}: {brief(message)}  <- {parent[-8:]}"
+            for parent, pool in self._seen.items()
+            for message in pool
+        ]
         if self.manager.is_alive():
             os.kill(self.pid, signal.SIGUSR1)  # faulthandler writes every thread's stack to the log
             time.sleep(0.3)  # it is a signal handler in C: nothing tells when it is done
-        return "seen:\n" + "\n".join(lines[-60:]) + f"\nkernel alive: {self.manager.is_alive()}, log:\n" + self.log.read_text()[-6000:]
+        return (
+            "seen:\n"
+            + "\n".join(lines[-60:])
+            + f"\nkernel alive: {self.manager.is_alive()}, log:\n"
+            + self.log.read_text()[-6000:]
+        )
 
 
 def brief(message: dict[str, Any]) -> str:
@@ -171,12 +203,26 @@ def brief(message: dict[str, Any]) -> str:
 
 
 @contextmanager
-def start_kernel(*options: str, kernel_name: str = "ipymini", env: dict[str, str] | None = None, cwd: str | None = None, **traits: Any) -> Any:
+def start_kernel(
+    *options: str,
+    kernel_name: str = "ipymini",
+    env: dict[str, str] | None = None,
+    cwd: str | None = None,
+    **traits: Any,
+) -> Any:
     """Start a kernel with a home of its own, and end it; yields a KernelUnderTest that has been welcomed."""
     with tempfile.TemporaryDirectory(prefix="ipymini-test-") as home:
-        manager = KernelManager(kernel_name=kernel_name, kernel_spec_manager=KernelSpecManager(kernel_dirs=[str(KERNELS)]), **traits)
+        manager = KernelManager(
+            kernel_name=kernel_name, kernel_spec_manager=KernelSpecManager(kernel_dirs=[str(KERNELS)]), **traits
+        )
         log = Path(home) / "kernel.log"
-        environment = {**os.environ, "IPYTHONDIR": home, "MPLCONFIGDIR": home, "PYTHONPATH": str(REPOSITORY), **(env or {})}
+        environment = {
+            **os.environ,
+            "IPYTHONDIR": home,
+            "MPLCONFIGDIR": home,
+            "PYTHONPATH": str(REPOSITORY),
+            **(env or {}),
+        }
         with log.open("wb") as output:
             manager.start_kernel(extra_arguments=list(options), env=environment, cwd=cwd, stdout=output, stderr=output)
         client = manager.client()
@@ -191,5 +237,3 @@ def start_kernel(*options: str, kernel_name: str = "ipymini", env: dict[str, str
             if manager.has_kernel:
                 manager.shutdown_kernel(now=True)
             manager.cleanup_resources()
-
-
