@@ -9,7 +9,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "ipymini"
 
 FLOORS = [
-    ["__init__", "messages", "wire", "connection", "dap"],
+    ["__init__", "messages", "wire", "connection", "dap", "about"],
     ["context", "channels", "lane"],
     ["iopub", "stdin", "streams"],
     ["bridge", "shell", "completion", "history", "magics", "gui", "comms", "debugger", "compat"],
@@ -22,6 +22,7 @@ ARROWS = {
     "wire": {"messages"},
     "connection": {"messages"},
     "dap": {"messages"},
+    "about": {"messages"},
     "lane": {"context"},
     "bridge": {"shell", "completion", "history"},
     "shell": {"history", "magics", "gui"},
@@ -114,7 +115,7 @@ def test_only_these_rooms_start_threads(room):
 @pytest.mark.parametrize("room", ROOMS)
 def test_a_rooms_first_line_says_its_name_and_what_it_does(room):
     first_line = (ast.get_docstring(tree(room)) or "").partition("\n")[0]
-    name = {"__init__": "ipymini", "__main__": "python -m ipymini"}.get(room, room)
+    name = "ipymini" if room == "__init__" else room
 
     assert first_line.startswith(f"{name}: ")
     assert first_line.endswith(".")
