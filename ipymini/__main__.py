@@ -59,7 +59,7 @@ def run_kernel(argv: list[str]) -> int:
 
     try:
         path, owned, wanted = find_connection(file, given)
-        kernel = Kernel(wanted, file=path, owns_file=owned, argv=rest)
+        kernel = Kernel(wanted, file=path, owns_file=owned, argv=rest, owns_process=True)
     except (CannotBind, connection.BadConnectionFile, IpyminiError) as error:
         print(f"ipymini: {error}", file=sys.stderr)
         return 1

@@ -64,11 +64,11 @@ class Channels:
         self,
         connection: Connection,
         route: Callable[[Request], None],
-        crashed: Callable[[], None] = lambda: None,
+        ended: Callable[[bool], None] = lambda crashed: None,
     ):
         self.wire = Wire(connection.key.encode(), connection.signature_scheme)
         self.backlog = 0
-        self._route, self._crashed = route, crashed
+        self._route, self._ended = route, ended
         self._outbox: deque[Any] = deque()
         self._holding, self._hold_until = False, 0.0
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
@@ -221,12 +221,13 @@ class Channels:
     def close(self, timeout: float = 2.0) -> None:
         """Send what is left, close the sockets on their own thread, and wait for that."""
         if self._thread.is_alive():
-            self.call(self._begin_closing)
+            self.call(self.begin_closing)
             self._thread.join(timeout)
             if self._thread.is_alive():
                 log.warning("I/O thread did not end in time seconds=%s", timeout)
 
-    def _begin_closing(self) -> None:
+    def begin_closing(self) -> None:
+        """Send what is left and end the thread. I/O thread only (`close` is for the others)."""
         self._closing = True
 
     # ---- binding -----------------------------------------------------------
@@ -279,19 +280,21 @@ class Channels:
     # ---- the I/O thread ----------------------------------------------------
 
     def _run(self) -> None:
+        crashed = True
         try:
             while not (self._closing and not self._outbox):
                 self._turn()
             self._give_stuck_a_last_chance()
+            crashed = False
         except BaseException:
             log.critical("the I/O thread crashed: the kernel cannot go on", exc_info=True)
-            self._crashed()
         finally:
             for channel, socket in self._sockets.items():
                 if channel != "hb":
                     self._poller.unregister(socket)
                     socket.close()
             self._context.term()
+            self._ended(crashed)
 
     def _turn(self) -> None:
         """One round: wait, send what is due, then read what has come."""

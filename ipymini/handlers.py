@@ -7,6 +7,7 @@ raises to say no. `Kernel.handle` writes busy, the reply and idle.
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
+from ipymini import processes
 from ipymini.about import kernel_info
 from ipymini.messages import Content, Request
 
@@ -48,9 +49,7 @@ async def connect_request(kernel: "Kernel", request: Request) -> Content:
 @handles("usage_request", on="control")
 async def usage_request(kernel: "Kernel", request: Request) -> Content:
     """CPU and memory of the kernel and its children, as the kernel-usage panel of JupyterLab asks for."""
-    from ipymini import usage
-
-    return usage.report()
+    return processes.report()
 
 
 # ---- code --------------------------------------------------------------------

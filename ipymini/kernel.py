@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from ipymini import connection as connection_file
-from ipymini import context, streams
+from ipymini import context, processes, streams
 from ipymini.channels import Channels
 from ipymini.connection import Connection
 from ipymini.handlers import HANDLERS
@@ -45,7 +45,8 @@ LANGUAGE = frozenset({"complete_request", "inspect_request", "is_complete_reques
 EARLY = frozenset({"kernel_info_request", "connect_request", "interrupt_request", "shutdown_request", "usage_request"})
 SHELL_ONLY = LANGUAGE | {"execute_request"}  # run on a shell's lane whichever channel they come on
 GRACE = 0.05  # seconds that a language request waits for its own lane
-DEADLINE = 0.9  # seconds after which user code can no longer hold up a shutdown
+DEADLINE = 0.9  # seconds that running cells may hold up a shutdown
+LAST_DEADLINE = 1.8  # seconds that exit functions may hold it up
 IDLE_SECOND = 1.0  # seconds of quiet after which slow imports are made in the background
 
 
@@ -65,14 +66,15 @@ class Kernel:
         argv: Iterable[str] = (),
         user_ns: dict[str, Any] | None = None,
         user_module: Any = None,
-        capture_descriptors: bool = True,
+        owns_process: bool = False,
     ):
-        self.channels = Channels(connection, self.route, crashed=self._io_crashed)
-        self.connection = self.channels.connection
+        """`owns_process`: the process ends with the kernel: descriptors are captured, exit functions run, children end."""
+        self.channels = Channels(connection, self.route, ended=self._io_ended)
+        self._wanted, self.connection = connection, self.channels.connection  # with the ports that were chosen
         self.connection_file = file
         self._owns_file = owns_file
         self._argv, self._user_ns, self._user_module = list(argv), user_ns, user_module
-        self._capture = capture_descriptors
+        self._owns_process = owns_process
         self.iopub = IOPub(self.channels)
         self.stdin = Stdin(self.channels)
         self.main = Lane("ipymini-main", self.handle, look_again=self._look_again)
@@ -88,7 +90,8 @@ class Kernel:
         self._restart = False
         self._exit_asked = False
         self._primed = False
-        self.stopped = threading.Event()
+        self._lanes_ended = False
+        self._dying = False
 
     # ---- the rooms above -----------------------------------------------------
 
@@ -115,7 +118,7 @@ class Kernel:
 
     def start(self) -> None:
         """Bind, and answer what can be answered without IPython; then make IPython's shell on this thread."""
-        if self._owns_file and self.connection_file is not None:
+        if self.connection_file is not None and (self._owns_file or self._wanted != self.connection):
             connection_file.write(self.connection_file, self.connection)
         self.channels.start()
         self.iopub.status("starting", parent=None)
@@ -123,7 +126,7 @@ class Kernel:
         self._undo.append(context.install())
         out, err, undo = streams.install(self.channels)
         self._undo.append(undo)
-        if self._capture:
+        if self._owns_process:
             self.descriptors = streams.Descriptors(self.channels)
             self._undo.append(self.descriptors.install())
         self._undo.append(self.stdin.install())
@@ -156,12 +159,13 @@ class Kernel:
     def stop(self) -> None:
         """End what runs, and `run` with it. Any thread; does not wait. A second call is harmless."""
         self.begin_stopping()
-        self.channels.later(DEADLINE, self._die)
-        self._press_on()
+        self.channels.later(DEADLINE, lambda: None if self._lanes_ended else self._die())
+        self.channels.later(LAST_DEADLINE, self._die)
+        self.channels.call(self._press_on)
 
     def _press_on(self) -> None:
         """Interrupt until the main lane has ended: user code may catch one, or be between two cells. I/O thread."""
-        if self.stopped.is_set():
+        if self._lanes_ended:
             return
         self.stdin.abandon_all(KernelStopping("the kernel shuts down"))
         for lane in (self.main, self.language, *self.subshells.values()):
@@ -172,43 +176,42 @@ class Kernel:
     def _close(self) -> None:
         """The end of the ladder, on the main lane's thread: exit functions, last words, sockets, children."""
         self.begin_stopping()
+        self._lanes_ended = True
         for lane in (self.main, self.language, self.control, *self.subshells.values()):
+            lane.stop()
             for request in lane.withdraw():
                 self._refuse(request, error_content(KernelStopping("the kernel shuts down: start it again")))
-        for lane in (self.language, self.control, *self.subshells.values()):
-            lane.stop()
-        if self._bridge is not None:
-            self._bridge.shutdown()
         if self._debugger is not None:
             self._debugger.stop()
+        if self._bridge is not None:
+            self._bridge.shutdown()
+        if self._owns_process:
+            atexit._run_exitfuncs()
         self._say_goodbye()
         self.channels.close()
         for undo in reversed(self._undo):
             undo()
-        self.stopped.set()
-
-    def run_exit_functions(self) -> None:
-        """Run `atexit` functions while their output still has a way out. For a process that ends with the kernel."""
-        atexit._run_exitfuncs()
+        if self._owns_process:
+            processes.end_group()
 
     def _say_goodbye(self) -> None:
-        self.iopub.send("shutdown_reply", {"status": "ok", "restart": self._restart}, topic=self._goodbye_topic(), parent=None)
+        content = {"status": "ok", "restart": self._restart}
+        self.iopub.send("shutdown_reply", content, topic=f"kernel.{self.iopub.ident}.shutdown".encode(), parent=None)
         if self._owns_file and self.connection_file is not None:
             self.connection_file.unlink(missing_ok=True)
 
-    def _goodbye_topic(self) -> bytes:
-        return f"kernel.{self.iopub.ident}.shutdown".encode()
-
     def _die(self) -> None:
         """User code has held up the shutdown for too long. I/O thread."""
-        if not self.stopped.is_set():
-            log.warning("user code held up the shutdown seconds=%s", DEADLINE)
-            self._say_goodbye()
-            os._exit(0)
+        log.warning("user code held up the shutdown")
+        self._dying = True
+        self._say_goodbye()
+        self.channels.begin_closing()
 
-    def _io_crashed(self) -> None:
-        self.begin_stopping()
-        os._exit(1)
+    def _io_ended(self, crashed: bool) -> None:
+        """The sockets are closed. On the I/O thread, as its last act."""
+        if self._owns_process and (crashed or self._dying):
+            processes.end_group()
+            os._exit(1 if crashed else 0)
 
     # ---- messages in -----------------------------------------------------------
 
@@ -239,8 +242,7 @@ class Kernel:
     def _rescue(self, lane: Lane, request: Request) -> None:
         """A cell blocks the lane: completion and inspection go to the language lane. I/O thread."""
         if lane.take(request):
-            if self.language.ident is None:
-                self.language.start()
+            self.language.start_once()
             self.language.post(request)
 
     # ---- messages out ------------------------------------------------------------
@@ -316,7 +318,7 @@ class Kernel:
 
     def _afterwards(self, request: Request) -> None:
         if request.msg_type == "shutdown_request" or self._exit_asked:
-            self.channels.call(self.stop)
+            self.stop()
         elif request.msg_type == "execute_request" and not self._primed:
             self._primed = True
             self.channels.later(IDLE_SECOND, self._prime_when_idle)
@@ -328,8 +330,7 @@ class Kernel:
         if self.main.is_occupied:
             self.channels.later(IDLE_SECOND, self._prime_when_idle)
             return
-        if self.language.ident is None:
-            self.language.start()
+        self.language.start_once()
         self.language.call(self.bridge.prime)
 
     def ask_exit(self) -> None:

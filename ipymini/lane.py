@@ -164,6 +164,11 @@ class Lane:
         if self.loop is not None:
             self.loop.call_soon_threadsafe(function)
 
+    def start_once(self) -> None:
+        """Start, unless that has been done. For one thread to call: the I/O thread."""
+        if self.thread is None:
+            self.start()
+
     def start(self) -> None:
         """Serve on a new thread."""
         self.thread = threading.Thread(target=self.run, name=self.name, daemon=True)
