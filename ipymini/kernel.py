@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from ipymini import connection as connection_file
-from ipymini import context, processes, streams
+from ipymini import context, nesting, processes, streams, waits
 from ipymini.channels import Channels
 from ipymini.connection import Connection
 from ipymini.handlers import HANDLERS
@@ -41,7 +41,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("ipymini.kernel")
 
-LANGUAGE = frozenset({"complete_request", "inspect_request", "is_complete_request", "history_request", "comm_info_request"})
+LANGUAGE = frozenset(
+    {"complete_request", "inspect_request", "is_complete_request", "history_request", "comm_info_request"}
+)
 EARLY = frozenset({"kernel_info_request", "connect_request", "interrupt_request", "shutdown_request", "usage_request"})
 SHELL_ONLY = LANGUAGE | {"execute_request"}  # run on a shell's lane whichever channel they come on
 GRACE = 0.05  # seconds that a language request waits for its own lane
@@ -91,6 +93,7 @@ class Kernel:
         self._exit_asked = False
         self._primed = False
         self._lanes_ended = False
+        self._had_subshells = False
         self._dying = False
 
     # ---- the rooms above -----------------------------------------------------
@@ -130,6 +133,7 @@ class Kernel:
             self.descriptors = streams.Descriptors(self.channels)
             self._undo.append(self.descriptors.install())
         self._undo.append(self.stdin.install())
+        self._undo.append(nesting.install(self._is_our_loop))
         from ipymini.bridge import Bridge
 
         self._bridge = Bridge(
@@ -141,6 +145,9 @@ class Kernel:
             user_module=self._user_module,
             kernel=self,
         )
+
+    def _is_our_loop(self, loop: Any) -> bool:
+        return any(lane.loop is loop for lane in (self.main, self.language, *self.subshells.values()))
 
     def run(self) -> None:
         """Serve on this thread until the kernel is asked to stop; then put everything away."""
@@ -222,8 +229,9 @@ class Kernel:
             return
         lane = self._lane_for(request)
         occupied = lane.is_occupied
-        lane.post(request)
-        if occupied and request.msg_type in LANGUAGE and self._bridge is not None:
+        if not lane.post(request):
+            self.control.post(request)  # it ended as we looked: control says that it is unknown
+        elif occupied and request.msg_type in LANGUAGE and self._bridge is not None:
             self.channels.later(GRACE, lambda: self._rescue(lane, request))
 
     def _lane_for(self, request: Request) -> Lane:
@@ -282,7 +290,7 @@ class Kernel:
         if self._stopping and request.msg_type != "shutdown_request":
             raise KernelStopping("the kernel shuts down: start it again")
         if request.channel == "shell" and request.subshell_id and request.subshell_id not in self.subshells:
-            raise UnknownSubshell(f"Unknown subshell_id {request.subshell_id!r}")
+            raise _unknown(request.subshell_id)
         return await handler(self, request)
 
     def reply(self, request: Request, content: Content | None, started: datetime | None = None) -> None:
@@ -345,13 +353,17 @@ class Kernel:
         `children`: the processes of our group get the signal too, if we lead it.
         """
         for lane in self.subshells.values():
-            lane.interrupt()
+            self._interrupt_child(lane)
         if not self.main.is_running:
             return
         if children and os.getpgid(0) == os.getpid():
             os.killpg(os.getpid(), signal.SIGINT)
         elif self.main.ident is not None:
             signal.pthread_kill(self.main.ident, signal.SIGINT)
+
+    def _interrupt_child(self, lane: Lane) -> None:
+        lane.interrupt()
+        self.stdin.abandon(lane.running, KeyboardInterrupt("Interrupted by user"))  # its wait is deaf to the former
 
     def _look_again(self, seconds: float) -> None:
         self.channels.later(seconds, self._signal_again)
@@ -370,7 +382,15 @@ class Kernel:
         """Make a lane with a run state of its own; it serves when this returns. Control lane."""
         subshell_id = str(uuid4())
         self.bridge.open_subshell(subshell_id)
-        lane = Lane(f"ipymini-subshell-{subshell_id[:4]}", self.handle)
+        if not self._had_subshells:
+            self._had_subshells = True
+            self._undo.append(waits.install())
+        lane = Lane(
+            f"ipymini-subshell-{subshell_id[:4]}",
+            self.handle,
+            runs_cells=True,
+            ended=lambda: self._subshell_ended(subshell_id, lane),
+        )
         lane.start()
         self.subshells = {**self.subshells, subshell_id: lane}
         return subshell_id
@@ -379,10 +399,17 @@ class Kernel:
         """Unlist a subshell, interrupt it and answer what it holds. Raises UnknownSubshell. Control lane."""
         lane = self.subshells.get(subshell_id)
         if lane is None:
-            raise UnknownSubshell(f"Unknown subshell_id {subshell_id!r}")
+            raise _unknown(subshell_id)
         self.subshells = {key: other for key, other in self.subshells.items() if key != subshell_id}
-        lane.interrupt()
+        self._interrupt_child(lane)
         lane.stop()
+
+    def _subshell_ended(self, subshell_id: str, lane: Lane) -> None:
+        """Answer what a deleted subshell still held, and forget its run state. On its thread, as its last act."""
         for request in lane.withdraw():
-            self._refuse(request, error_content(UnknownSubshell(f"Unknown subshell_id {subshell_id!r}")))
+            self._refuse(request, error_content(_unknown(subshell_id)))
         self.bridge.close_subshell(subshell_id)
+
+
+def _unknown(subshell_id: str) -> UnknownSubshell:
+    return UnknownSubshell(f"Unknown subshell_id {subshell_id!r}")

@@ -32,7 +32,7 @@ from collections.abc import Callable, Coroutine
 from types import CodeType, FrameType, TracebackType
 from typing import Any, TypeVar
 
-from ipymini import context
+from ipymini import context, waits
 from ipymini.messages import Request
 
 log = logging.getLogger("ipymini.lane")
@@ -42,9 +42,28 @@ RETRY = 0.002  # seconds until an interrupt that met a frame of ours is tried ag
 
 _OURS = frozenset(
     f"ipymini.{room}"
-    for room in ("messages", "wire", "connection", "context", "channels", "lane", "iopub", "stdin", "streams", "handlers", "kernel")
+    for room in (
+        "messages",
+        "wire",
+        "connection",
+        "context",
+        "channels",
+        "lane",
+        "iopub",
+        "stdin",
+        "streams",
+        "handlers",
+        "kernel",
+    )
 )
-_NEUTRAL = ("ipymini", "IPython", "traitlets", "asyncio", "contextlib", "selectors")  # says nothing about whose code runs
+_NEUTRAL = (
+    "ipymini",
+    "IPython",
+    "traitlets",
+    "asyncio",
+    "contextlib",
+    "selectors",
+)  # says nothing about whose code runs
 _doors: set[CodeType] = set()
 _safe: set[CodeType] = set()
 _shielded: set[CodeType] = set()
@@ -103,14 +122,20 @@ class Lane:
         handle: Callable[[Request], Coroutine[Any, Any, None]],
         *,
         look_again: Callable[[float], None] | None = None,
+        runs_cells: bool = False,
+        ended: Callable[[], None] = lambda: None,
     ):
+        """`look_again`: this is the main thread's lane, struck by signals. `runs_cells`: a child lane's waits can end.
+
+        `ended` is called on the lane's thread when it serves no more.
+        """
         self.name = name
         self.queue: deque[Request] = deque()
         self.context = contextvars.copy_context()  # what must outlive a cell lives here
         self.loop: asyncio.AbstractEventLoop | None = None
         self.ident: int | None = None
         self.thread: threading.Thread | None = None
-        self._handle = handle
+        self._handle, self._ended = handle, ended
         self._look_again = look_again  # ask for `on_sigint` in so many seconds; None: no signals on this lane
         self._looking_again_for: Request | None = None
         self._serial: dict[Request, asyncio.Task[None] | None] = {}  # what runs: one, or more while unlocked
@@ -119,16 +144,18 @@ class Lane:
         self._latched: Request | None = None
         self._interrupted: set[Request] = set()
         self._gate = threading.Lock()
+        self._wake_waits = threading.Event() if runs_cells else None
         self._stopping = False
         self._started = threading.Event()
         self._stopped = threading.Event()
 
     # ---- any thread --------------------------------------------------------
 
-    def post(self, request: Request) -> None:
-        """Put a request into the queue. A lane that is not running yet serves it when it starts."""
+    def post(self, request: Request) -> bool:
+        """Put a request into the queue; return False if the lane has ended. One that is yet to run serves it then."""
         self.queue.append(request)
         self._wake()
+        return not (self._stopped.is_set() and self.take(request))
 
     def take(self, request: Request) -> bool:
         """Take one request back; return whether it was still queued."""
@@ -152,6 +179,11 @@ class Lane:
     def is_running(self) -> bool:
         """Whether something runs that an interrupt would end."""
         return bool(self._serial or self._doors)
+
+    @property
+    def running(self) -> list[Request]:
+        """The requests whose user code runs or awaits."""
+        return list(self._doors)
 
     @property
     def is_current_thread(self) -> bool:
@@ -202,16 +234,20 @@ class Lane:
         self.loop = asyncio.new_event_loop()
         asyncio.set_event_loop(self.loop)
         self.loop.call_soon(self._pump)
+        unenroll = waits.enroll(self._wake_waits) if self._wake_waits is not None else None
         self._started.set()
         try:
             while not self._stopping:
                 self._run_loop()
             self._cancel_all()
         finally:
+            if unenroll is not None:
+                unenroll()
             asyncio.set_event_loop(None)
             loop, self.loop = self.loop, None
             loop.close()
             self._stopped.set()
+            self._ended()
 
     def _run_loop(self) -> None:
         assert self.loop is not None
@@ -321,6 +357,8 @@ class Lane:
             verdict = _verdict(sys._current_frames().get(self.ident or 0))
             if verdict != "outside":
                 _set_async_exception(self.ident or 0, KeyboardInterrupt)
+                if self._wake_waits is not None:
+                    self._wake_waits.set()
         if self.loop is not None and verdict.startswith("outside"):
             self.loop.call_soon_threadsafe(self._cancel_suspended, None)
 
@@ -356,6 +394,8 @@ class Interruptible:
         task = asyncio.current_task() if lane.loop is not None and lane.is_current_thread else None
         with lane._gate:
             lane._doors[request] = task
+            if lane._wake_waits is not None:
+                lane._wake_waits.clear()  # of an interrupt that struck an earlier cell
             struck = lane._latched is request
             if struck:
                 lane._latched = None
@@ -364,7 +404,9 @@ class Interruptible:
         if struck:
             raise KeyboardInterrupt
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         lane = self._lane
         while True:
             try:

@@ -8,10 +8,14 @@ that run *another* loop step outside the running one for as long as they take. R
 """
 
 import asyncio
+import importlib.util
+import sys
 from asyncio import base_events, events, runners, tasks
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 from typing import Any
 
 
@@ -69,9 +73,35 @@ def install(is_ours: Callable[[asyncio.AbstractEventLoop], bool]) -> Callable[[]
 
     for owner, name, function in before:
         setattr(owner, name, stepping_outside(function))
+    after_import = AfterImport("anyio._core._eventloop", lambda module: setattr(module, "run", stepping_outside(module.run)))
+    sys.meta_path.insert(0, after_import)
 
     def undo() -> None:
+        sys.meta_path.remove(after_import)
         for owner, name, function in before:
             setattr(owner, name, function)
 
     return undo
+
+
+class AfterImport:
+    """A finder that changes one module right after its first import: anyio asks for a running loop by itself."""
+
+    def __init__(self, name: str, change: Callable[[ModuleType], None]):
+        self._name, self._change = name, change
+
+    def find_spec(self, name: str, path: Any = None, target: ModuleType | None = None) -> ModuleSpec | None:
+        """Find the one module by asking the others, and wrap its loader. Import system."""
+        if name != self._name:
+            return None
+        self._name = ""  # the search below must not find us again
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.loader is not None:
+            execute = spec.loader.exec_module
+
+            def execute_and_change(module: ModuleType) -> None:
+                execute(module)
+                self._change(module)
+
+            spec.loader.exec_module = execute_and_change  # type: ignore[method-assign]
+        return spec
