@@ -1,0 +1,205 @@
+"""lane, context, channels: order, parents and interrupts, in this process and without sockets where possible."""
+
+import asyncio
+import contextvars
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from ipymini import context
+from ipymini.lane import Lane, door
+from ipymini.messages import Request
+
+SOON = 10.0  # seconds: a deadline, no measure
+
+
+def request(name: str, msg_type: str = "execute_request") -> Request:
+    return Request({"msg_id": name, "msg_type": msg_type}, {})
+
+
+class Served:
+    """A lane on a thread of its own whose requests run the given coroutine functions by name."""
+
+    def __init__(self, **work: Any):
+        self.work, self.log, self.done = work, [], threading.Semaphore(0)
+        self.lane = Lane("test", self.handle, runs_cells=True)
+        self.lane.start()
+
+    async def handle(self, request: Request) -> None:
+        self.log.append(f"begin {request.msg_id}")
+        try:
+            if work := self.work.get(request.msg_id):
+                await work(request)
+        except BaseException as error:
+            self.log.append(f"{type(error).__name__} {request.msg_id}")
+        self.log.append(f"end {request.msg_id}")
+        self.done.release()
+
+    def serve(self, *requests: Request) -> list[str]:
+        for one in requests:
+            self.lane.post(one)
+        for _ in requests:
+            assert self.done.acquire(timeout=SOON), self.log
+        return self.log
+
+    def close(self) -> None:
+        self.lane.stop()
+        assert self.lane.join(SOON)
+
+
+@pytest.fixture
+def serving() -> Any:
+    made: list[Served] = []
+
+    def make(**work: Any) -> Served:
+        made.append(Served(**work))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def test_executes_run_one_after_the_other_also_when_they_await(serving: Any) -> None:  # Q12
+    async def waits(request: Request) -> None:
+        await asyncio.sleep(0.01)
+
+    log = serving(a=waits, b=waits).serve(request("a"), request("b"))
+    assert log == ["begin a", "end a", "begin b", "end b"]
+
+
+def test_others_overtake_only_while_an_execute_awaits(serving: Any) -> None:  # Q10, O4
+    gate = asyncio.Event()
+
+    async def waits(request: Request) -> None:
+        await gate.wait()
+
+    async def opens(request: Request) -> None:
+        gate.set()
+
+    log = serving(a=waits, c=opens).serve(request("a"), request("b"), request("c", "comm_msg"))
+    assert log == ["begin a", "begin c", "end c", "end a", "begin b", "end b"]
+
+
+def test_nothing_overtakes_executes_that_do_not_await(serving: Any) -> None:
+    log = serving().serve(request("a"), request("b"), request("c", "comm_msg"))
+    assert log == ["begin a", "end a", "begin b", "end b", "begin c", "end c"]
+
+
+def test_what_a_request_sets_in_a_contextvar_the_next_one_sees(serving: Any) -> None:
+    variable = contextvars.ContextVar("variable", default=0)
+    seen = []
+
+    async def sets(request: Request) -> None:
+        await asyncio.sleep(0)
+        variable.set(7)
+
+    async def reads(request: Request) -> None:
+        seen.append(variable.get())
+
+    serving(a=sets, b=reads).serve(request("a"), request("b"))
+    assert seen == [7]
+
+
+def test_each_step_has_its_own_request_as_parent(serving: Any) -> None:  # O4
+    gate, seen = asyncio.Event(), []
+
+    async def waits(request: Request) -> None:
+        await gate.wait()
+        seen.append(context.own())
+
+    async def opens(request: Request) -> None:
+        seen.append(context.own())
+        gate.set()
+
+    cell, comm = request("a"), request("c", "comm_msg")
+    serving(a=waits, c=opens).serve(cell, comm)
+    assert seen == [comm, cell]
+
+
+def test_a_withdrawn_request_is_not_served(serving: Any) -> None:  # Q3
+    started, gate = threading.Event(), threading.Event()
+
+    async def blocks(request: Request) -> None:
+        started.set()
+        assert gate.wait(SOON)
+
+    served = serving(a=blocks)
+    first, second, third = request("a"), request("b"), request("c", "comm_msg")
+    for one in (first, second, third):
+        served.lane.post(one)
+    assert started.wait(SOON)
+    assert served.lane.withdraw("execute_request") == [second]
+    gate.set()
+    served.done.acquire(timeout=SOON)
+    served.done.acquire(timeout=SOON)
+    assert served.log == ["begin a", "end a", "begin c", "end c"]
+
+
+def interruptible(served_lane: list[Lane], work: Any) -> Any:
+    """Return a handler whose work runs above a door, as cells do."""
+
+    @door
+    async def run(request: Request) -> None:
+        with served_lane[0].interruptible(request):
+            await work(request)
+
+    return run
+
+
+@pytest.mark.parametrize("how", ["await", "loop", "sleep", "condition"])
+def test_an_interrupt_ends_what_a_child_lane_runs_and_nothing_later(serving: Any, how: str) -> None:  # I17, I18, I19
+    import time
+
+    from ipymini import waits
+
+    undo, started, lane = waits.install(), threading.Event(), []
+
+    async def works(request: Request) -> None:
+        started.set()
+        if how == "await":
+            await asyncio.sleep(SOON * 3)
+        elif how == "sleep":
+            time.sleep(SOON * 3)
+        elif how == "condition":
+            threading.Event().wait(SOON * 3)
+        while how == "loop":
+            pass
+
+    served = serving(a=interruptible(lane, works))
+    lane.append(served.lane)
+    first = request("a")
+    try:
+        served.lane.post(first)
+        assert started.wait(SOON)
+        served.lane.interrupt()
+        assert served.done.acquire(timeout=SOON)
+        assert served.log[1] in ("KeyboardInterrupt a", "CancelledError a")
+        served.log.clear()
+        assert served.serve(request("b")) == ["begin b", "end b"]
+    finally:
+        undo()
+
+
+def test_an_interrupt_of_an_idle_lane_does_nothing(serving: Any) -> None:  # I1
+    served = serving()
+    served.lane.interrupt()
+    assert served.serve(request("a")) == ["begin a", "end a"]
+
+
+def test_threads_and_executor_items_keep_the_request_that_started_them() -> None:  # O1, O2, P4
+    undo, seen = context.install(), []
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            for name in ("a", "b"):
+                with context.handling(request(name)):
+                    thread = threading.Thread(target=lambda: seen.append(context.own()))
+                    thread.start()
+                    thread.join(SOON)
+                    seen.append(pool.submit(context.own).result(SOON))
+            assert pool.submit(context.own).result(SOON) is None
+    finally:
+        undo()
+    assert [one.msg_id for one in seen] == ["a", "a", "b", "b"]
