@@ -12,7 +12,8 @@ FLOORS = [
     ["__init__", "messages", "wire", "connection", "dap", "about"],
     ["context", "channels", "lane"],
     ["iopub", "stdin", "streams"],
-    ["bridge", "shell", "completion", "history", "magics", "gui", "comms", "debugger", "compat"],
+    ["bridge", "shell", "completion", "history", "magics", "gui", "comms", "compat"]
+    + ["debugger", "commands", "adapter", "tracer", "variables", "breakpoint"],
     ["kernel", "handlers", "kernelspec", "__main__"],
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
@@ -26,6 +27,9 @@ ARROWS = {
     "lane": {"context"},
     "bridge": {"shell", "completion", "history"},
     "shell": {"history", "magics", "gui"},
+    "debugger": {"commands", "adapter", "tracer", "variables"},
+    "commands": {"adapter", "variables"},
+    "tracer": {"breakpoint"},
     "kernel": {"handlers"},
     "__main__": {"kernel", "kernelspec"},
 }
@@ -37,9 +41,12 @@ OUTSIDE = {
     "traitlets": set(FLOORS[3]),
     "comm": set(FLOORS[3]),
     "matplotlib_inline": set(FLOORS[3]),
-    "debugpy": {"debugger"},
-    "pydevd": {"debugger"},
-    "_pydevd_bundle": {"debugger"},
+    "debugpy": {"tracer"},
+    "pydevd": {"tracer"},
+    "pydevd_tracing": {"tracer"},
+    "_pydev_bundle": {"tracer"},
+    "_pydevd_bundle": {"tracer"},
+    "_pydevd_sys_monitoring": {"tracer"},
     "jupyter_core": {"kernelspec", "shell", "magics", "__main__"},
     "jupyter_client": {"magics", "compat", "__main__"},
     "psutil": {"handlers"},

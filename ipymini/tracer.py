@@ -1,0 +1,321 @@
+"""tracer: pydevd in this process: connect and disconnect it, which threads it sees, how a stopped thread is let go.
+
+Speaks no DAP. pydevd traces with `sys.settrace`, so it runs inside the user's threads: a thread stopped at a
+breakpoint waits in `PyDB.do_wait_suspend`, below a trace function. An exception that leaves a trace function ends
+the tracing of its thread (that is Python's rule), and one that leaves pydevd's wait loop leaves its books in
+disorder. Hence: an interrupt only marks the stop and lets the thread run; when it has left the wait loop in good
+order, our wrapper around `do_wait_suspend` raises the KeyboardInterrupt, at the very line where it stood; and the next
+cell on that thread switches its tracing on again (`enter_cell`).
+
+Shared fields of Tracer: `stops` (a thread adds and removes its own entry; others read), `_struck` (a set; atomic
+adds and discards).
+"""
+
+import ctypes
+import logging
+import os
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+from ipymini import context
+from ipymini.breakpoint import settle_pydevd
+from ipymini.messages import IpyminiError, Request
+
+log = logging.getLogger("ipymini.tracer")
+
+SERVICE = (
+    "ipymini-io",
+    "ipymini-control",
+    "ipymini-language",
+    "ipymini-history",
+    "ipymini-debugger",
+    "IPythonHistorySavingThread",
+)
+STOPPED_BY_US = ("ipymini.tracer", "pydevd", "_pydevd", "_pydev_")  # modules whose frames are the debugger's
+
+
+class DebuggerBusy(IpyminiError):
+    """The process is being debugged already, by somebody else."""
+
+
+class Stop:
+    """One thread that stands still, and the request that brought it there."""
+
+    __slots__ = ("cause", "interrupted", "thread")
+
+    def __init__(self, thread: threading.Thread, cause: Request | None):
+        self.thread = thread
+        self.cause = cause
+        self.interrupted = False
+
+
+class Tracer:
+    """pydevd, while it is connected. See the module for the theory."""
+
+    def __init__(self) -> None:
+        self.stops: dict[int, Stop] = {}  # thread ident -> where it stands
+        self.causes: dict[int, Request | None] = {}  # DAP thread id -> the request that brought it to its last stop
+        self.stop_where_a_cell_fails = False  # of all exceptions that leave user code: stop only for these
+        self._struck: set[int] = set()  # threads that get their KeyboardInterrupt at their next line
+        self._db: Any = None  # pydevd's PyDB
+        self._listen_was_called = False
+        self._forks_watched = False
+
+    # ---- connecting ----------------------------------------------------------
+
+    def connect(self, port: int) -> None:
+        """Import debugpy and connect it to `port`. Blocks until configurationDone: give it a thread of its own.
+
+        Raises DebuggerBusy, and whatever debugpy raises.
+        """
+        settle_pydevd()
+        mark_service_threads()
+        hook = sys.breakpointhook
+        import debugpy  # on a thread that Python made: on others pydevd's import spins
+        from debugpy.server import api
+
+        sys.breakpointhook = hook  # debugpy puts its own there, which does nothing without a client
+        self._make_room()
+        children = api._config["subProcess"]
+        debugpy.configure(subProcess=False)  # a child would look for an adapter that takes more connections
+        try:
+            debugpy.connect(("127.0.0.1", port))
+        finally:
+            debugpy.configure(subProcess=children)
+        if sys.version_info >= (3, 12) and not _uses_monitoring() and self._db is not None:
+            # pydevd's helper for threads that run already has no version for 3.12 and later.
+            threading.settrace_all_threads(self._db.trace_dispatch)
+
+    def _make_room(self) -> None:
+        from _pydevd_bundle.pydevd_constants import get_global_debugger, set_global_debugger
+
+        if (other := get_global_debugger()) is None:
+            return
+        if other.reader is not None or other._waiting_for_connection_thread is not None:
+            raise DebuggerBusy(
+                "this process is debugged already (debugpy.listen or connect in a cell?): end that first"
+            )
+        # debug_this_thread() without a session (VS Code does that first) leaves one that never got a connection.
+        set_global_debugger(None)
+
+    def adopt(self, peer: tuple[str, int]) -> None:
+        """Take over the PyDB that has connected from `peer`: our wrapper, TCP_NODELAY. Raises DebuggerBusy."""
+        from _pydevd_bundle.pydevd_constants import get_global_debugger
+        from debugpy.server import api
+        from pydevd_tracing import restore_sys_set_trace_func
+
+        db = get_global_debugger()
+        if db is None or db.writer is None or db.writer.sock.getsockname() != peer:
+            raise DebuggerBusy(f"expected our own debugpy to connect, {peer} came")
+        restore_sys_set_trace_func()  # pydevd's own warns pdb's users; they lose tracing until the next cell, no more
+        db.writer.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        original = db.do_wait_suspend
+        db.do_wait_suspend = lambda *args, **kwargs: self._wait(original, *args, **kwargs)
+        self._listen_was_called, api.listen.called = api.listen.called, True  # it would wait for us; so it says no
+        if not self._forks_watched:
+            self._forks_watched = True
+            os.register_at_fork(after_in_child=self._forget_after_fork)
+        self._db = db
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a pydevd that is ours."""
+        return self._db is not None and not self._db.pydb_disposed
+
+    def disconnect(self) -> None:
+        """Take pydevd out of every thread: afterwards no code runs slower than before."""
+        db, self._db = self._db, None
+        if db is None:
+            return
+        import pydevd
+        from _pydev_bundle.pydev_monkey import undo_patch_thread_modules
+        from _pydevd_bundle.pydevd_constants import get_global_debugger, set_global_debugger
+        from _pydevd_sys_monitoring import pydevd_sys_monitoring
+        from debugpy.server import api
+
+        api.listen.called = self._listen_was_called
+        self._resume_all(db)
+        if not _uses_monitoring():
+            for ident, frame in list(sys._current_frames().items()):
+                db.set_trace_for_frame_and_parents(ident, frame, disable=True)
+        undo_patch_thread_modules()
+        if _uses_monitoring():
+            pydevd_sys_monitoring.stop_monitoring(all_threads=True)
+        else:
+            _untrace_all_threads()
+        # What pydevd.stoptrace() does, but for its half second of waiting until pydevd's threads have ended.
+        db.dispose_and_kill_all_pydevd_threads(wait=False)
+        if get_global_debugger() is db:  # its reader, which has seen us hang up, is disposing of it at the same time
+            set_global_debugger(None)
+        pydevd.SetupHolder.setup = None
+        self.causes.clear()
+        self._struck.clear()
+
+    def _forget_after_fork(self) -> None:
+        """In a forked child nobody listens: a breakpoint there would wait for ever."""
+        if self._db is not None:
+            from _pydevd_bundle.pydevd_constants import set_global_debugger
+
+            self._db = None
+            set_global_debugger(None)
+            _untrace_all_threads()
+
+    # ---- stopping and letting go ---------------------------------------------
+
+    def _wait(
+        self,
+        original: Callable[..., None],
+        thread: threading.Thread,
+        frame: FrameType,
+        event: str,
+        arg: Any,
+        exception_type: Any = None,
+    ) -> None:
+        """Stand in for PyDB.do_wait_suspend. On the thread that stops."""
+        ident = threading.get_ident()
+        if exception_type == "USER_UNHANDLED" and self.stop_where_a_cell_fails and not _leaves_a_cell(frame):
+            _run_freely(thread)
+            return
+        outer = self.stops.get(ident)  # after "set next statement" it calls itself
+        stop = outer or Stop(thread, context.own())
+        self.causes[_dap_id(thread)] = stop.cause
+        self.stops[ident] = stop
+        try:
+            if ident in self._struck:
+                _run_freely(thread)
+                stop.interrupted = True
+            else:
+                original(thread, frame, event, arg, exception_type)
+        finally:
+            if outer is None:
+                del self.stops[ident]
+        if stop.interrupted and outer is None:
+            if event == "exception":
+                # pydevd swallows what is raised here, so raise it at the next line of this thread.
+                self._struck.add(ident)
+                from _pydevd_bundle.pydevd_thread_lifecycle import mark_thread_suspended
+
+                mark_thread_suspended(thread, 105, main_suspend=False)  # CMD_THREAD_SUSPEND
+            else:
+                self._struck.discard(ident)
+                raise KeyboardInterrupt
+
+    def holds(self, ident: int, frame: FrameType | None = None) -> bool:
+        """Mark the stop of a thread as interrupted; return False if it is not stopped, or runs an evaluation.
+
+        The caller then calls `release` from another thread. Takes no lock: safe in a signal handler.
+        """
+        stop = self.stops.get(ident)
+        if stop is None:
+            return False
+        stop.interrupted = True
+        return frame is None or str(frame.f_globals.get("__name__")).startswith((*STOPPED_BY_US, "threading"))
+
+    def release(self, ident: int) -> None:
+        """Let a stopped thread run. Not in a signal handler."""
+        if (stop := self.stops.get(ident)) is not None and self._db is not None:
+            _run_freely(stop.thread)
+            self.nudge()
+
+    def nudge(self) -> None:
+        """Wake every stopped thread, so that it sees what changed: by itself it looks five times a second."""
+        if (db := self._db) is None:
+            return
+        from _pydevd_bundle.pydevd_constants import get_thread_id
+
+        for stop in list(self.stops.values()):
+            db.get_internal_queue_and_event(get_thread_id(stop.thread))[1].set()
+
+    def _resume_all(self, db: Any) -> None:
+        self._db = db
+        for stop in list(self.stops.values()):
+            _run_freely(stop.thread)
+        self.nudge()
+        self._db = None
+
+    def enter_cell(self) -> None:
+        """Put this thread in order before it runs a cell: tracing on, and no step left over from the cell before."""
+        if not self.is_connected:
+            return
+        thread = threading.current_thread()
+        info = getattr(thread, "additional_info", None)
+        if info is not None:
+            struck = threading.get_ident() in self._struck
+            self._struck.discard(threading.get_ident())
+            if struck or (info.pydev_step_cmd != -1 and info.pydev_state == 1):  # STATE_RUN: a step, and no pause
+                _run_freely(thread)
+        if _uses_monitoring() or sys.gettrace() is None:
+            self._db.enable_tracing()
+
+    def stop_here(self, frame: FrameType) -> None:
+        """Stop this thread at `frame`, as a breakpoint on its current line would."""
+        if not self.is_connected:
+            return
+        from _pydevd_bundle.pydevd_additional_thread_info import set_additional_thread_info
+
+        thread = threading.current_thread()
+        set_additional_thread_info(thread)
+        self._db.set_suspend(thread, 111)  # CMD_SET_BREAK
+        self._db.do_wait_suspend(thread, frame, "line", None)
+        if sys.gettrace() is None and not _uses_monitoring():
+            self._db.enable_tracing()
+
+
+def mark_service_threads() -> None:
+    """Hide the kernel's own threads from pydevd: it neither lists nor traces nor stops them."""
+    for thread in threading.enumerate():
+        if thread.name.startswith(SERVICE):
+            hide(thread)
+
+
+def hide(thread: threading.Thread) -> None:
+    """Hide one thread from pydevd."""
+    thread.pydev_do_not_trace = True  # type: ignore[attr-defined]
+    thread.is_pydev_daemon_thread = True  # type: ignore[attr-defined]
+
+
+def _uses_monitoring() -> bool:
+    from _pydevd_bundle.pydevd_constants import PYDEVD_USE_SYS_MONITORING
+
+    return bool(PYDEVD_USE_SYS_MONITORING)
+
+
+def _run_freely(thread: threading.Thread) -> None:
+    """Forget that a thread should stop or step."""
+    from _pydevd_bundle.pydevd_additional_thread_info import set_additional_thread_info
+    from _pydevd_bundle.pydevd_thread_lifecycle import internal_run_thread
+
+    internal_run_thread(thread, set_additional_thread_info)
+
+
+def _dap_id(thread: threading.Thread) -> int:
+    from _pydevd_bundle._debug_adapter.pydevd_base_schema import BaseSchema
+    from _pydevd_bundle.pydevd_constants import get_thread_id
+
+    return int(BaseSchema._translate_id_to_dap(get_thread_id(thread)))
+
+
+def _leaves_a_cell(frame: FrameType) -> bool:
+    """Whether the caller of a frame is what runs cells."""
+    back = frame.f_back
+    return back is not None and back.f_code.co_name == "run_code"
+
+
+def _untrace_all_threads() -> None:
+    threading.settrace(None)
+    if sys.version_info >= (3, 12):
+        threading.settrace_all_threads(None)
+        return
+    # pydevd sets its trace function into other threads with a C library that has no way back.
+    api = ctypes.pythonapi
+    api.PyInterpreterState_Get.restype = api.PyInterpreterState_ThreadHead.restype = api.PyThreadState_Next.restype = (
+        ctypes.c_void_p
+    )
+    state = api.PyInterpreterState_ThreadHead(ctypes.c_void_p(api.PyInterpreterState_Get()))
+    while state:
+        api._PyEval_SetTrace(ctypes.c_void_p(state), None, None)
+        state = api.PyThreadState_Next(ctypes.c_void_p(state))
