@@ -3,12 +3,14 @@
 One ContextVar says it. Tasks copy their creator's context by themselves; threads and executor items do
 not (before free-threaded 3.14), so `install()` makes them inherit this one variable, and only this one:
 a thread that inherited numpy's or decimal's context would compute other numbers than it does elsewhere.
+With IPYMINI_THREAD_OUTPUT=latest they do not inherit: then their output goes to the latest cell.
 """
 
+import os
 import sys
 import threading
 from collections.abc import Callable, Coroutine, Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import coroutine
@@ -80,9 +82,10 @@ def drive(request: Request, work: Coroutine[Any, Any, None]) -> Generator[Any, A
 
 def install() -> Callable[[], None]:
     """Let threads and executor items inherit the cause from whoever started them; return the undo."""
-    if getattr(sys.flags, "thread_inherit_context", False):
+    if getattr(sys.flags, "thread_inherit_context", False) or os.environ.get("IPYMINI_THREAD_OUTPUT") == "latest":
         return lambda: None
-    start, bootstrap, submit = threading.Thread.start, threading.Thread._bootstrap_inner, ThreadPoolExecutor.submit  # type: ignore[attr-defined]
+    start, bootstrap = threading.Thread.start, threading.Thread._bootstrap_inner  # type: ignore[attr-defined]
+    submit, add_done_callback = ThreadPoolExecutor.submit, Future.add_done_callback
 
     def inheriting_start(self: threading.Thread) -> None:
         self.__dict__["_ipymini_request"] = _request.get()
@@ -102,13 +105,24 @@ def install() -> Callable[[], None]:
 
         return submit(self, item)
 
+    def inheriting_add_done_callback(self: "Future[Any]", fn: Callable[["Future[Any]"], object]) -> None:
+        request = _request.get()
+
+        def callback(future: "Future[Any]") -> object:
+            with handling(request):  # it runs on the worker, right after an item of whatever cell
+                return fn(future)
+
+        add_done_callback(self, callback if request is not None else fn)
+
     threading.Thread.start = inheriting_start  # type: ignore[method-assign]
     threading.Thread._bootstrap_inner = inheriting_bootstrap  # type: ignore[attr-defined]
     ThreadPoolExecutor.submit = inheriting_submit  # type: ignore[method-assign,assignment]
+    Future.add_done_callback = inheriting_add_done_callback  # type: ignore[method-assign]
 
     def undo() -> None:
         threading.Thread.start = start  # type: ignore[method-assign]
         threading.Thread._bootstrap_inner = bootstrap  # type: ignore[attr-defined]
         ThreadPoolExecutor.submit = submit  # type: ignore[method-assign]
+        Future.add_done_callback = add_done_callback  # type: ignore[method-assign]
 
     return undo

@@ -83,6 +83,7 @@ class Kernel:
         self.control = Lane("ipymini-control", self.handle)
         self.language = Lane("ipymini-language", self.handle)
         self.subshells: dict[str, Lane] = {}
+        self.detours: dict[str, Lane] = {}  # by client session: where its cells go for now instead of the main lane
         self.descriptors: streams.Descriptors | None = None
         self._bridge: Bridge | None = None
         self._debugger: Debugger | None = None
@@ -240,11 +241,15 @@ class Kernel:
         if self._stopping or (self._bridge is None and request.msg_type in EARLY):
             return self.control
         if request.subshell_id is None:
-            return self.main
+            detour = self.detours.get(request.session) if request.msg_type == "execute_request" else None
+            return detour or self.main
         return self.subshells.get(request.subshell_id, self.control)  # control says that it is unknown
 
     def lane_of(self, request: Request) -> Lane:
         """Return the lane that a request of the shell channel is served on."""
+        for lane in self.subshells.values():
+            if lane.is_current_thread:
+                return lane
         return self.subshells.get(request.subshell_id or "", self.main)
 
     def _rescue(self, lane: Lane, request: Request) -> None:

@@ -368,6 +368,27 @@ class Lane:
             if request is not but and request in self._interrupted and task is not None:
                 task.cancel()
 
+    def serve_waiting(self) -> int:
+        """Serve, here and now, the queued requests that are not executes; return how many.
+
+        For synchronous code that runs on this lane and wants widgets to move. Handlers that would have to
+        wait are closed at their first `await`: none of those types has one.
+        """
+        served = 0
+        for request in list(self.queue):
+            if request.msg_type not in SERIAL and self.take(request):
+                served += 1
+                work = context.drive(request, self._handle(request))
+                try:
+                    work.send(None)
+                except StopIteration:
+                    continue
+                finally:
+                    self._interrupted.discard(request)
+                log.warning("a handler wanted to wait inside a running cell msg_type=%s", request.msg_type)
+                work.close()
+        return served
+
     def unlock(self) -> Callable[[], None]:
         """Let one more execute_request run beside the one that runs now, while that one awaits; return the undo."""
         self._extra += 1
