@@ -228,7 +228,7 @@ def _parser() -> argparse.ArgumentParser:
         "--sys-prefix", action="store_const", const=sys.prefix, dest="prefix", help="for this environment: %(const)s"
     )
     where.add_argument("--prefix", metavar="P", help="for the environment at P: P/share/jupyter/kernels")
-    place.add_argument("--name", default=NAME, help="how the kernel is called on command lines (default: %(default)s)")
+    place.add_argument("--name", default=NAME, help="the kernel's name on command lines (default: %(default)s)")
 
     adding = commands.add_parser("install", parents=[place], help="write a kernelspec; without a place: system-wide")
     adding.add_argument("--display-name", metavar="D", help="how frontends call it")
@@ -242,5 +242,6 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("list", help="show the kernelspecs of ipymini that Jupyter finds").set_defaults(do=_list)
 
     removing = commands.add_parser("uninstall", parents=[place], help="remove a kernelspec of ipymini")
+    removing.add_argument("name", nargs="?", default=argparse.SUPPRESS, metavar="NAME", help="the same as --name")
     removing.set_defaults(do=_uninstall)
     return parser

@@ -216,7 +216,7 @@ def test_the_command_line_installs_lists_and_uninstalls(tmp_path):
 
     installed = ipymini("install", "--user", "--name", "byhand")
     listed = ipymini("list")
-    uninstalled = ipymini("uninstall", "--user", "--name", "byhand")
+    uninstalled = ipymini("uninstall", "--user", "byhand")
 
     directory = tmp_path / "user" / "kernels" / "byhand"
     assert installed == (0, f"Installed kernelspec byhand in {directory}\n")
