@@ -117,7 +117,7 @@ async def attach(debugger: "Debugger", arguments: Arguments) -> Body:
         if adapter is None:
             raise Refused("nothing to attach to: send initialize first")
         debugger.session.initialized.clear()
-        granted(await adapter.ask("attach", {**_attach_defaults(), **arguments}, debugger.deadline))
+        granted(await adapter.ask("attach", _attach_arguments(arguments), debugger.deadline))
         await answer_of(asyncio.ensure_future(debugger.session.initialized.wait()), "attach", debugger.deadline)  # type: ignore[arg-type]
         if not debugger.session.is_attached:
             for path, breakpoints in list(debugger.session.breakpoints.items()):
@@ -132,13 +132,15 @@ async def attach(debugger: "Debugger", arguments: Arguments) -> Body:
         return {}
 
 
-def _attach_defaults() -> Arguments:
+def _attach_arguments(asked: Arguments) -> Arguments:
+    rules = [{"path": str(Path(path).parent), "include": False} for path in map(_file_of, EXCLUDED) if path]
     return {
         "justMyCode": True,
-        "rules": [{"path": str(Path(path).parent), "include": False} for path in map(_file_of, EXCLUDED) if path],
         "stopAllThreadsOnSuspend": False,  # completion, comms and the other subshells go on
         "steppingResumesAllThreads": False,
         "redirectOutput": False,
+        **asked,
+        "rules": [*rules, *(asked.get("rules") or [])],
     }
 
 

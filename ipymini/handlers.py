@@ -156,7 +156,7 @@ async def shutdown_request(kernel: "Kernel", request: Request) -> Content:
 @handles("create_subshell_request", on="control")
 async def create_subshell_request(kernel: "Kernel", request: Request) -> Content:
     """Make a subshell; it is ready when the reply comes."""
-    return {"subshell_id": await kernel.create_subshell()}
+    return {"subshell_id": kernel.open_subshell()}
 
 
 @handles("delete_subshell_request", on="control")

@@ -11,6 +11,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,7 +84,7 @@ class Kernel:
         self.control = Lane("ipymini-control", self.handle)
         self.language = Lane("ipymini-language", self.handle)
         self.subshells: dict[str, Lane] = {}
-        self.detours: dict[str, Lane] = {}  # by client session: where its cells go for now instead of the main lane
+        self.detours: dict[str, str] = {}  # client session -> the subshell that its cells go to for now
         self.descriptors: streams.Descriptors | None = None
         self._bridge: Bridge | None = None
         self._debugger: Debugger | None = None
@@ -228,6 +229,9 @@ class Kernel:
         if request.channel == "stdin":
             self.stdin.answer(request)
             return
+        if request.msg_type == "execute_request" and request.session in self.detours and not request.subshell_id:
+            # Only our view of the header changes: answers repeat the header as it came.
+            request = replace(request, header={**request.header, "subshell_id": self.detours[request.session]})
         lane = self._lane_for(request)
         occupied = lane.is_occupied
         if not lane.post(request):
@@ -241,15 +245,14 @@ class Kernel:
         if self._stopping or (self._bridge is None and request.msg_type in EARLY):
             return self.control
         if request.subshell_id is None:
-            detour = self.detours.get(request.session) if request.msg_type == "execute_request" else None
-            return detour or self.main
+            return self.main
         return self.subshells.get(request.subshell_id, self.control)  # control says that it is unknown
 
     def lane_of(self, request: Request) -> Lane:
-        """Return the lane that a request of the shell channel is served on."""
-        for lane in self.subshells.values():
-            if lane.is_current_thread:
-                return lane
+        """Return the lane that a cell's request is served on: the one of this thread, if it is one."""
+        here = Lane.here()
+        if here is not None and here not in (self.control, self.language):
+            return here  # also of a subshell that has just been unlisted
         return self.subshells.get(request.subshell_id or "", self.main)
 
     def _rescue(self, lane: Lane, request: Request) -> None:
@@ -294,7 +297,7 @@ class Kernel:
             raise UnknownRequest(f"no {request.msg_type!r} on the {request.channel} channel: see the table in README")
         if self._stopping and request.msg_type != "shutdown_request":
             raise KernelStopping("the kernel shuts down: start it again")
-        if request.channel == "shell" and request.subshell_id and request.subshell_id not in self.subshells:
+        if request.channel == "shell" and request.subshell_id and self.control.is_current_thread:
             raise _unknown(request.subshell_id)
         return await handler(self, request)
 
@@ -383,13 +386,13 @@ class Kernel:
         """Return the ids of the open subshells."""
         return list(self.subshells)
 
-    async def create_subshell(self) -> str:
-        """Make a lane with a run state of its own; it serves when this returns. Control lane."""
+    def open_subshell(self) -> str:
+        """Make a lane with a run state of its own; it serves when this returns. Any lane."""
         subshell_id = str(uuid4())
-        self.bridge.open_subshell(subshell_id)
         if not self._had_subshells:
             self._had_subshells = True
             self._undo.append(waits.install())
+        self.bridge.open_subshell(subshell_id)
         lane = Lane(
             f"ipymini-subshell-{subshell_id[:4]}",
             self.handle,
@@ -397,17 +400,25 @@ class Kernel:
             ended=lambda: self._subshell_ended(subshell_id, lane),
         )
         lane.start()
-        self.subshells = {**self.subshells, subshell_id: lane}
+        with self._once:
+            self.subshells = {**self.subshells, subshell_id: lane}
         return subshell_id
 
-    def delete_subshell(self, subshell_id: str) -> None:
-        """Unlist a subshell, interrupt it and answer what it holds. Raises UnknownSubshell. Control lane."""
-        lane = self.subshells.get(subshell_id)
-        if lane is None:
-            raise _unknown(subshell_id)
-        self.subshells = {key: other for key, other in self.subshells.items() if key != subshell_id}
-        self._interrupt_child(lane)
-        lane.stop()
+    def delete_subshell(self, subshell_id: str, *, gently: bool = False) -> None:
+        """Unlist a subshell, interrupt it (`gently`: let it finish its cells) and let its lane end. Any lane.
+
+        Raises UnknownSubshell. Does not wait: the lane answers what it holds, and forgets its state, as its last act.
+        """
+        with self._once:
+            lane = self.subshells.get(subshell_id)
+            if lane is None:
+                raise _unknown(subshell_id)
+            self.subshells = {key: other for key, other in self.subshells.items() if key != subshell_id}
+        if gently:
+            lane.stop_when_idle()
+        else:
+            self._interrupt_child(lane)
+            lane.stop()
 
     def _subshell_ended(self, subshell_id: str, lane: Lane) -> None:
         """Answer what a deleted subshell still held, and forget its run state. On its thread, as its last act."""

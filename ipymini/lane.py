@@ -64,6 +64,7 @@ _NEUTRAL = (
     "contextlib",
     "selectors",
 )  # says nothing about whose code runs
+_lanes: dict[int, "Lane"] = {}  # by thread ident; each lane's thread adds and removes its own
 _doors: set[CodeType] = set()
 _safe: set[CodeType] = set()
 _shielded: set[CodeType] = set()
@@ -146,10 +147,16 @@ class Lane:
         self._gate = threading.Lock()
         self._wake_waits = threading.Event() if runs_cells else None
         self._stopping = False
+        self._ending = False  # stop as soon as nothing is left to do
         self._started = threading.Event()
         self._stopped = threading.Event()
 
     # ---- any thread --------------------------------------------------------
+
+    @staticmethod
+    def here() -> "Lane | None":
+        """Return the lane that runs on this thread."""
+        return _lanes.get(threading.get_ident())
 
     def post(self, request: Request) -> bool:
         """Put a request into the queue; return False if the lane has ended. One that is yet to run serves it then."""
@@ -211,6 +218,11 @@ class Lane:
         self._stopping = True
         self._wake()
 
+    def stop_when_idle(self) -> None:
+        """End `run` once all that is queued and running has been served."""
+        self._ending = True
+        self._wake()
+
     def join(self, timeout: float) -> bool:
         """Wait until `run` has ended; return whether it has."""
         return self._stopped.wait(timeout)
@@ -231,6 +243,7 @@ class Lane:
     def run(self) -> None:
         """Serve until `stop()`. Leaves no current event loop behind."""
         self.ident = threading.get_ident()
+        _lanes[self.ident] = self
         self.loop = asyncio.new_event_loop()
         asyncio.set_event_loop(self.loop)
         self.loop.call_soon(self._pump)
@@ -248,6 +261,7 @@ class Lane:
             loop.close()
             self._stopped.set()
             self._ended()
+            del _lanes[self.ident]
 
     def _run_loop(self) -> None:
         assert self.loop is not None
@@ -282,6 +296,9 @@ class Lane:
         while not any(task is None for task in self._serial.values()):  # None: has not made its first step yet
             request = self._next()
             if request is None:
+                if self._ending and not self.is_occupied:
+                    self._stopping = True
+                    loop.stop()
                 return
             serial = request.msg_type in SERIAL
             if serial:
