@@ -12,8 +12,8 @@ FLOORS = [
     ["__init__", "messages", "wire", "connection", "dap", "about"],
     ["context", "channels", "lane", "waits", "nesting", "processes"],
     ["iopub", "stdin", "streams"],
-    ["bridge", "shell", "completion", "history", "magics", "gui", "comms", "compat"]
-    + ["debugger", "commands", "adapter", "tracer", "variables", "breakpoint"],
+    ["bridge", "shell", "completion", "history", "magics", "gui", "comms", "compat"]  # IPython's half
+    + ["debugger", "commands", "adapter", "tracer", "variables", "breakpoint"],  # and debugpy's
     ["kernel", "handlers", "cells", "kernelspec", "__main__"],
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
@@ -28,9 +28,6 @@ ARROWS = {
     "bridge": {"shell", "completion", "history"},
     "shell": {"history", "magics", "gui"},
     "debugger": {"commands", "adapter", "tracer", "variables"},
-    "commands": {"adapter", "variables"},
-    "tracer": {"breakpoint"},
-    "debugger": {"commands", "tracer", "adapter", "variables"},
     "commands": {"adapter", "variables"},
     "tracer": {"breakpoint"},
     "kernel": {"handlers", "cells"},
