@@ -12,6 +12,7 @@ adds and discards).
 """
 
 import ctypes
+import dis
 import logging
 import os
 import socket
@@ -78,6 +79,7 @@ class Tracer:
         import debugpy  # on a thread that Python made: on others pydevd's import spins
         from debugpy.server import api
 
+        _log_instead_of_printing()
         sys.breakpointhook = hook  # debugpy puts its own there, which does nothing without a client
         self._make_room()
         children = api._config["subProcess"]
@@ -177,7 +179,7 @@ class Tracer:
     ) -> None:
         """Stand in for PyDB.do_wait_suspend. On the thread that stops."""
         ident = threading.get_ident()
-        if exception_type == "USER_UNHANDLED" and self.stop_where_a_cell_fails and not _leaves_a_cell(frame):
+        if exception_type == "USER_UNHANDLED" and not self._is_worth_a_stop(frame):
             _run_freely(thread)
             return
         outer = self.stops.get(ident)  # after "set next statement" it calls itself
@@ -203,6 +205,12 @@ class Tracer:
             else:
                 self._struck.discard(ident)
                 raise KeyboardInterrupt
+
+    def _is_worth_a_stop(self, frame: FrameType) -> bool:
+        """Whether an exception that debugpy believes to leave user code does, and leaves the cell, if that is asked."""
+        # debugpy knows no `with` block that swallows exceptions, and reports that one as well.
+        returns = dis.opname[frame.f_code.co_code[frame.f_lasti]].startswith(("RETURN", "YIELD"))
+        return not returns and (not self.stop_where_a_cell_fails or _leaves_a_cell(frame))
 
     def holds(self, ident: int, frame: FrameType | None = None) -> bool:
         """Mark the stop of a thread as interrupted; return False if it is not stopped, or runs an evaluation.
@@ -276,6 +284,25 @@ def hide(thread: threading.Thread) -> None:
     """Hide one thread from pydevd."""
     thread.pydev_do_not_trace = True  # type: ignore[attr-defined]
     thread.is_pydev_daemon_thread = True  # type: ignore[attr-defined]
+
+
+class _LogStream:
+    """Where pydevd's own messages go: it would write them to sys.stderr, into the cell that runs just then."""
+
+    def write(self, text: str) -> None:
+        if text.strip():
+            log.info("pydevd: %s", text.strip())
+
+    def flush(self) -> None:
+        pass  # the log does that
+
+
+def _log_instead_of_printing() -> None:
+    from _pydev_bundle import pydev_log
+
+    if not os.environ.get("PYDEVD_DEBUG_FILE"):
+        pydev_log._LoggingGlobals._debug_stream = _LogStream()
+        pydev_log._LoggingGlobals._debug_stream_initialized = True
 
 
 def _uses_monitoring() -> bool:
