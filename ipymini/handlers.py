@@ -63,6 +63,7 @@ async def execute_request(kernel: "Kernel", request: Request) -> Content:
     lane = kernel.lane_of(request)
     if allow_stdin:
         kernel.stdin.allow(request)
+    kernel.enter_cell()
     try:
         return await kernel.bridge.execute(
             request.text("code"),

@@ -12,13 +12,14 @@ import signal
 import threading
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from ipymini import breakpoint, context, nesting, processes, streams, waits
 from ipymini import connection as connection_file
-from ipymini import context, nesting, processes, streams, waits
 from ipymini.channels import Channels
 from ipymini.connection import Connection
 from ipymini.handlers import HANDLERS
@@ -80,7 +81,7 @@ class Kernel:
         self._owns_process = owns_process
         self.iopub = IOPub(self.channels)
         self.stdin = Stdin(self.channels)
-        self.main = Lane("ipymini-main", self.handle, look_again=self._look_again)
+        self.main = Lane("ipymini-main", self.handle, look_again=self._look_again, held=self._held)
         self.control = Lane("ipymini-control", self.handle)
         self.language = Lane("ipymini-language", self.handle)
         self.subshells: dict[str, Lane] = {}
@@ -119,6 +120,14 @@ class Kernel:
             )
         return self._debugger
 
+    def enter_cell(self) -> None:
+        """Let the debugger put the calling lane's thread in order, before it runs a cell."""
+        if self._debugger is not None:
+            self._debugger.enter_cell()
+
+    def _held(self, ident: int, frame: FrameType | None) -> bool:
+        return self._debugger is not None and self._debugger.interrupt(ident, frame)
+
     # ---- life ----------------------------------------------------------------
 
     def start(self) -> None:
@@ -135,6 +144,7 @@ class Kernel:
             self.descriptors = streams.Descriptors(self.channels)
             self._undo.append(self.descriptors.install())
         self._undo.append(self.stdin.install())
+        self._undo.append(breakpoint.install(lambda: self._debugger))
         self._undo.append(nesting.install(self._is_our_loop))
         from ipymini.bridge import Bridge
 
@@ -270,7 +280,7 @@ class Kernel:
             context.set_latest(request)
         # execute_input, which follows at once, wakes the I/O thread; or, if the content is bad, idle does.
         self.iopub.status("busy", parent=request, wake=not executes)
-        started = datetime.now(timezone.utc)
+        started = datetime.now(UTC)
         try:
             content = await self._answer(request)
         except KeyboardInterrupt:
@@ -309,7 +319,7 @@ class Kernel:
         metadata = None
         if request.msg_type == "execute_request":
             metadata = {
-                "started": (started or datetime.now(timezone.utc)).isoformat(),
+                "started": (started or datetime.now(UTC)).isoformat(),
                 "dependencies_met": content.get("ename") != "UnmetDependency",
                 "engine": self.iopub.ident,
                 "status": content["status"],
@@ -397,6 +407,7 @@ class Kernel:
             f"ipymini-subshell-{subshell_id[:4]}",
             self.handle,
             runs_cells=True,
+            held=self._held,
             ended=lambda: self._subshell_ended(subshell_id, lane),
         )
         lane.start()

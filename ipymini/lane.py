@@ -65,6 +65,7 @@ _NEUTRAL = (
     "selectors",
 )  # says nothing about whose code runs
 _lanes: dict[int, "Lane"] = {}  # by thread ident; each lane's thread adds and removes its own
+_TRACING = ("pydevd", "_pydev")  # in the user's thread, but raise there and the thread is traced no more
 _doors: set[CodeType] = set()
 _safe: set[CodeType] = set()
 _shielded: set[CodeType] = set()
@@ -104,6 +105,8 @@ def _verdict(frame: FrameType | None) -> str:
             return "outside-user" if foreign else "outside"  # no door: the loop waits, or a task that a cell started
         if module in _OURS or code in _shielded:
             return "ours"
+        if module.startswith(_TRACING):
+            return "user" if foreign else "ours"  # foreign: an expression that the debugger evaluates
         if not module.startswith(_NEUTRAL):
             foreign = True
         frame = frame.f_back
@@ -125,9 +128,11 @@ class Lane:
         look_again: Callable[[float], None] | None = None,
         runs_cells: bool = False,
         ended: Callable[[], None] = lambda: None,
+        held: Callable[[int, FrameType | None], bool] = lambda ident, frame: False,
     ):
         """`look_again`: this is the main thread's lane, struck by signals. `runs_cells`: a child lane's waits can end.
 
+        `held`: whether a thread stands at a breakpoint; if so, its cell will end with KeyboardInterrupt without us.
         `ended` is called on the lane's thread when it serves no more.
         """
         self.name = name
@@ -136,7 +141,7 @@ class Lane:
         self.loop: asyncio.AbstractEventLoop | None = None
         self.ident: int | None = None
         self.thread: threading.Thread | None = None
-        self._handle, self._ended = handle, ended
+        self._handle, self._ended, self._held = handle, ended, held
         self._look_again = look_again  # ask for `on_sigint` in so many seconds; None: no signals on this lane
         self._looking_again_for: Request | None = None
         self._serial: dict[Request, asyncio.Task[None] | None] = {}  # what runs: one, or more while unlocked
@@ -211,6 +216,8 @@ class Lane:
     def start(self) -> None:
         """Serve on a new thread."""
         self.thread = threading.Thread(target=self.run, name=self.name, daemon=True)
+        if self._wake_waits is None:  # runs no cells: the debugger neither shows nor stops it
+            self.thread.pydev_do_not_trace = self.thread.is_pydev_daemon_thread = True  # type: ignore[attr-defined]
         self.thread.start()
 
     def stop(self) -> None:
@@ -345,6 +352,9 @@ class Lane:
             return  # the request it was meant for has gone
         if not self._serial and not self._doors:
             return
+        if self._doors and self._held(self.ident or 0, frame):
+            self._interrupted.update(self._doors)
+            return
         request = context.own()
         verdict = _verdict(frame)
         if self._doors and verdict in ("user", "outside", "outside-user"):
@@ -371,7 +381,10 @@ class Lane:
                 self._latched = next(iter(self._serial), None)
                 return
             self._interrupted.update(self._doors)
-            verdict = _verdict(sys._current_frames().get(self.ident or 0))
+            frame = sys._current_frames().get(self.ident or 0)
+            if self._held(self.ident or 0, frame):
+                return
+            verdict = _verdict(frame)
             if verdict != "outside":
                 _set_async_exception(self.ident or 0, KeyboardInterrupt)
                 if self._wake_waits is not None:

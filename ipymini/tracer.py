@@ -36,7 +36,8 @@ SERVICE = (
     "ipymini-debugger",
     "IPythonHistorySavingThread",
 )
-STOPPED_BY_US = ("ipymini.tracer", "pydevd", "_pydevd", "_pydev_")  # modules whose frames are the debugger's
+# Modules whose frames are on top of a thread that stands still: it runs nothing of the user's.
+WAITING = ("ipymini.tracer", "ipymini.waits", "pydevd", "_pydev", "threading")
 
 
 class DebuggerBusy(IpyminiError):
@@ -221,7 +222,7 @@ class Tracer:
         if stop is None:
             return False
         stop.interrupted = True
-        return frame is None or str(frame.f_globals.get("__name__")).startswith((*STOPPED_BY_US, "threading"))
+        return frame is None or str(frame.f_globals.get("__name__")).startswith(WAITING)
 
     def release(self, ident: int) -> None:
         """Let a stopped thread run. Not in a signal handler."""
