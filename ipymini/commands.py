@@ -24,13 +24,14 @@ Arguments = dict[str, Any]
 Body = dict[str, Any]
 Command = Callable[["Debugger", Arguments], Awaitable[Body]]
 
-HASH_SEED = 0xC70F6907  # of murmur2, which names the files of cells; frontends compute the same
+SLOW_DEADLINE = 60.0  # seconds for debugpy to answer where user code may have to run first
+SLOW = frozenset({"evaluate", "setVariable", "setExpression", "variables", "completions"})
 START_DEADLINE = 20.0  # seconds to import debugpy and to connect
 EXCLUDED = ("ipymini", "IPython", "traitlets", "comm", "zmq", "tornado", "debugpy")  # never stepped into, never shown
 
 # Passed on as they are. Everything else is done here, or refused by name.
 FORWARDED = frozenset(
-    "continue evaluate exceptionInfo goto gotoTargets next pause scopes setDebuggerProperty setExpression setVariable "
+    "exceptionInfo goto gotoTargets next pause setDebuggerProperty setExpression setVariable "
     "stackTrace stepIn stepInTargets stepOut threads completions".split()
 )
 
@@ -179,13 +180,14 @@ async def terminate(debugger: "Debugger", arguments: Arguments) -> Body:
 @command("debugInfo")
 async def debug_info(debugger: "Debugger", arguments: Arguments) -> Body:
     """What a frontend needs to find its way back in. Always available."""
-    prefix, suffix = os.path.split(debugger.cell_file(""))[0] + os.sep, ".py"
+    from ipymini.cellfile import HASH_SEED, prefix  # imports IPython
+
     return {
         "isStarted": debugger.session.adapter is not None,
         "hashMethod": "Murmur2",
         "hashSeed": HASH_SEED,
-        "tmpFilePrefix": prefix,
-        "tmpFileSuffix": suffix,
+        "tmpFilePrefix": prefix(),
+        "tmpFileSuffix": ".py",
         "breakpoints": [{"source": path, "breakpoints": lines} for path, lines in debugger.session.breakpoints.items()],
         "stoppedThreads": sorted(debugger.session.stopped_threads),
         "richRendering": True,
@@ -326,17 +328,18 @@ async def variables(debugger: "Debugger", arguments: Arguments) -> Body:
     """What is inside a scope or a value; of a scope without what IPython and Python keep there."""
     reference = arguments.get("variablesReference")
     if debugger.explorer.knows(reference):
-        start, count = int(arguments.get("start") or 0), int(arguments.get("count") or 0)
-
-        def show() -> list[Body]:
-            return debugger.explorer.children(int(reference or 0), start, count)
-
         try:
-            return {"variables": await debugger.in_thread(show, debugger.deadline, "variables")}
+            value, expression = debugger.explorer.shown(int(reference or 0))
         except KeyError:
             raise Refused("these variables are not shown any more: ask for the top level again") from None
+        return {"variables": await _page(debugger, arguments, value, expression)}
     if not debugger.session.is_attached:
         return await inspect_variables(debugger, arguments)
+    if any(arguments.get(key) for key in ("start", "count", "filter")):
+        # debugpy does not page: of a long list it shows the beginning, and then "more".
+        found = debugger.tracer.value_of(reference)
+        if found is not None:
+            return {"variables": await _page(debugger, arguments, *found)}
     body = await debugger.forward("variables", arguments)
     if reference not in debugger.session.scopes:
         return body
@@ -346,6 +349,44 @@ async def variables(debugger: "Debugger", arguments: Arguments) -> Body:
         variable.get("variablesReference", 0) for variable in shown if variable.get("name") in groups
     )
     return {**body, "variables": shown}
+
+
+async def _page(debugger: "Debugger", arguments: Arguments, value: Any, expression: str) -> list[Body]:
+    start, count = int(arguments.get("start") or 0), int(arguments.get("count") or 0)
+    kind = str(arguments.get("filter") or "")
+
+    def show() -> list[Body]:
+        return debugger.explorer.children(value, expression, start, count, kind)
+
+    return list(await debugger.in_thread(show, debugger.deadline, "variables"))
+
+
+@command("evaluate")
+async def evaluate(debugger: "Debugger", arguments: Arguments) -> Body:
+    """Evaluate in a stopped frame; without a frame in the user's namespace, where debugpy would use its own."""
+    if arguments.get("frameId") is not None:
+        return await debugger.forward("evaluate", arguments)
+    expression = arguments.get("expression")
+    if not isinstance(expression, str):
+        raise Refused("evaluate needs an expression (a string)")
+
+    def work() -> Body:
+        try:
+            value = _evaluated(expression, debugger.namespace())
+        except Exception as error:  # the user's: it is the answer
+            raise Refused(f"{type(error).__name__}: {error}") from None
+        shown = debugger.explorer.variable(value, expression)
+        return {"result": shown["value"], "type": shown["type"], "variablesReference": shown["variablesReference"]}
+
+    return dict(await debugger.in_thread(work, SLOW_DEADLINE, "evaluate"))
+
+
+def _evaluated(source: str, namespace: dict[str, Any]) -> Any:
+    try:
+        code = compile(source, "<evaluate>", "eval")
+    except SyntaxError:
+        return exec(compile(source, "<evaluate>", "exec"), namespace)
+    return eval(code, namespace)
 
 
 @command("inspectVariables")

@@ -11,23 +11,21 @@ import asyncio
 import concurrent.futures
 import logging
 import os
-import shutil
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
 from ipymini import context, dap
 from ipymini.adapter import Adapter, answer_of
-from ipymini.commands import COMMANDS, FORWARDED, START_DEADLINE, Arguments, Body, Refused, granted
+from ipymini.commands import COMMANDS, FORWARDED, SLOW, SLOW_DEADLINE, START_DEADLINE, Arguments, Body, Refused, granted
 from ipymini.messages import IpyminiError, Request
 from ipymini.tracer import Tracer, hide
 from ipymini.variables import Explorer
 
 DEADLINE = 10.0  # seconds for debugpy to answer
-SLOW_DEADLINE = 60.0  # seconds where the answer may need user code to run
-SLOW = frozenset({"evaluate", "setVariable", "setExpression", "variables", "completions"})
 
 
 @dataclass(slots=True)
@@ -123,8 +121,12 @@ class Debugger:
         if self.session.adapter is not None:
             self.tracer.disconnect()
         self.undo()
+        for path in self.dumped:
+            with suppress(OSError):  # the frontend has deleted it, or something else lies beside it
+                os.unlink(path)
         for directory in {os.path.dirname(path) for path in self.dumped}:
-            shutil.rmtree(directory, ignore_errors=True)
+            with suppress(OSError):
+                os.rmdir(directory)
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         with self._starting:
@@ -202,16 +204,19 @@ class Debugger:
         loop = asyncio.get_running_loop()
         future = loop.create_future()
 
-        def settle(value: Any, error: Exception | None) -> None:
+        def settle(value: Any, error: BaseException | None) -> None:
             if not future.done():
                 future.set_exception(error) if error is not None else future.set_result(value)
 
         def work() -> None:
-            value, failure = None, None
+            value: Any = None
+            failure: BaseException | None = None
             try:
                 value = function()
             except Exception as error:  # whatever it is, it is the answer to one request
                 failure = error
+            except BaseException as error:  # user code called sys.exit(): that ends nothing here
+                failure = Refused(f"{type(error).__name__}: {error}")
             try:
                 loop.call_soon_threadsafe(settle, value, failure)
             except RuntimeError:

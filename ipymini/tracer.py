@@ -167,6 +167,18 @@ class Tracer:
             set_global_debugger(None)
             _untrace_all_threads()
 
+    def value_of(self, reference: Any) -> tuple[Any, str] | None:
+        """Return a value that debugpy has shown of a stopped thread, and the expression for it; of scopes None."""
+        if (db := self._db) is None:
+            return None
+        from _pydevd_bundle._debug_adapter.pydevd_base_schema import BaseSchema
+
+        try:
+            variable = db.suspended_frames_manager.get_variable(BaseSchema._translate_id_from_dap(reference))
+            return variable.value, variable.evaluate_name or variable.name
+        except (KeyError, AttributeError):
+            return None  # the thread runs on, or it is a scope
+
     # ---- stopping and letting go ---------------------------------------------
 
     def _wait(

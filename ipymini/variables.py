@@ -5,7 +5,7 @@ Whoever asks gets short texts: a value's `repr` runs user code, so the caller de
 
 import itertools
 import reprlib
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping
 from inspect import isclass, isfunction, ismethod, isroutine
 from typing import Any
 
@@ -87,9 +87,14 @@ class Explorer:
         """Whether a number is one of ours (and not debugpy's)."""
         return isinstance(reference, int) and reference >= FIRST_REFERENCE
 
-    def children(self, reference: int, start: int = 0, count: int = 0) -> list[Variable]:
-        """Return what is inside a shown value, a page of it. Raises KeyError for a number that is no longer shown."""
-        value, expression = self._shown[reference]
+    def shown(self, reference: int) -> tuple[Any, str]:
+        """Return a shown value, and the expression for it. Raises KeyError for a number that is no longer shown."""
+        return self._shown[reference]
+
+    def children(self, value: Any, expression: str, start: int = 0, count: int = 0, kind: str = "") -> list[Variable]:
+        """Return what is inside a value, a page of it; `kind` may be "indexed" or "named", for these only."""
+        if kind in ("indexed", "named") and (kind == "indexed") != _is_indexed(value):
+            return []
         page = itertools.islice(_children(value, expression), start, start + (count or PAGE))
         return [self._variable(name, child, inner) for name, child, inner in page]
 
@@ -106,9 +111,13 @@ class Explorer:
         if next(iter(_children(value, expression)), None) is not None:
             shown["variablesReference"] = number = next(self._numbers)
             self._shown[number] = value, expression
-            if isinstance(value, Sequence | Set) and not isinstance(value, str | bytes):
+            if _is_indexed(value):
                 shown["indexedVariables"] = len(value)
         return shown
+
+
+def _is_indexed(value: Any) -> bool:
+    return isinstance(value, list | tuple | range | set | frozenset)
 
 
 def _children(value: Any, expression: str) -> Iterable[tuple[str, Any, str]]:
