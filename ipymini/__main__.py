@@ -66,7 +66,13 @@ def run_kernel(argv: list[str]) -> int:
     signal.signal(signal.SIGINT, kernel.main.on_sigint)
     signal.signal(signal.SIGTERM, lambda signum, frame: kernel.channels.call(kernel.stop))
     watch_parent(kernel)
-    kernel.start()
+    try:
+        kernel.start()
+    except BaseException:  # sys.stderr is a stream of ours by now: only the log still reaches the terminal
+        logging.getLogger("ipymini").critical("the kernel could not start", exc_info=True)
+        if owned and path is not None:
+            path.unlink(missing_ok=True)
+        os._exit(1)
     if owned and not os.environ.get("JPY_PARENT_PID"):
         announce(kernel)
     gc.enable()
@@ -160,7 +166,9 @@ def watch_parent(kernel: Any) -> None:
 def announce(kernel: Any) -> None:
     """Tell who started a kernel by hand how to reach it."""
     stream = logging.getLogger("ipymini").handlers[0].stream  # type: ignore[attr-defined]
-    print(f"ipymini {__version__}: to connect a client: jupyter console --existing {kernel.connection_file}", file=stream)
+    print(
+        f"ipymini {__version__}: to connect a client: jupyter console --existing {kernel.connection_file}", file=stream
+    )
 
 
 if __name__ == "__main__":

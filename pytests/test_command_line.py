@@ -1,0 +1,93 @@
+"""`python -m ipymini` in a terminal: what it prints, what it leaves, and that a start that fails says why."""
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from ipymini import __version__
+
+DEADLINE = 30
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Return run(*argv, env=): the process of `python -m ipymini`, which is ended with the test."""
+    started = []
+
+    def run(*argv, env=()):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "ipymini", *argv], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            cwd=tmp_path, env={**os.environ, "IPYTHONDIR": str(tmp_path / "ipython"), **dict(env)},
+        )  # fmt: skip
+        alarm = threading.Timer(DEADLINE, process.kill)
+        alarm.start()
+        started.append((process, alarm))
+        return process
+
+    yield run
+    for process, alarm in started:
+        alarm.cancel()
+        process.kill()
+        process.communicate()
+
+
+def test_the_version_and_the_usage(run):
+    version, usage = run("--version"), run("--help")
+
+    assert version.communicate() == (f"{__version__}\n", "")
+    out, err = usage.communicate()
+    assert out.startswith("usage: python -m ipymini [-f FILE]")
+    assert (version.returncode, usage.returncode, err) == (0, 0, "")
+
+
+def test_a_kernel_by_hand_makes_its_connection_file_and_removes_it(run, tmp_path):
+    # given
+    file = tmp_path / "kernel.json"
+    kernel = run("-f", str(file))
+
+    # when: it says that it is there
+    said = kernel.stderr.readline()
+
+    # then
+    assert said == f"ipymini {__version__}: to connect a client: jupyter console --existing {file}\n"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    connection = json.loads(file.read_text())
+    assert all(connection[f"{channel}_port"] > 0 for channel in ("shell", "iopub", "stdin", "control", "hb"))
+    assert connection["kernel_name"] == "ipymini"
+
+    # and: SIGTERM ends it in good order
+    kernel.send_signal(signal.SIGTERM)
+    assert kernel.communicate() == ("", "")
+    assert kernel.returncode == 0
+    assert not file.exists()
+
+
+def test_a_connection_file_that_cannot_be_used_is_one_line_and_no_traceback(run, tmp_path):
+    file = tmp_path / "kernel.json"
+    file.write_text("{")
+
+    kernel = run("-f", str(file))
+
+    out, err = kernel.communicate()
+    assert (out, kernel.returncode) == ("", 1)
+    assert err.startswith("ipymini: ") and len(err.splitlines()) == 1 and str(file) in err
+
+
+def test_a_start_that_fails_says_why_on_the_terminal(run, tmp_path):
+    # given: an IPython that cannot be imported
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "IPython.py").write_text("raise ImportError('this IPython is broken')")
+
+    kernel = run("-f", str(tmp_path / "kernel.json"), env={"PYTHONPATH": str(tmp_path / "broken")})
+
+    out, err = kernel.communicate()
+    assert (out, kernel.returncode) == ("", 1)
+    assert "the kernel could not start" in err
+    assert err.splitlines()[-1] == "ImportError: this IPython is broken"
+    assert not (tmp_path / "kernel.json").exists()
