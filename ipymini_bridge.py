@@ -1,7 +1,7 @@
-"""ipymini_bridge: the comm manager's surface, for tests and tools. Re-exports only."""
+"""ipymini_bridge: the comm manager's surface for tests of other packages. Re-exports, no logic."""
 
 from comm import create_comm, get_comm_manager
 
-from ipymini.comms import Comm, Comms
+from ipymini.comms import Comm
 
-__all__ = ["Comm", "Comms", "create_comm", "get_comm_manager"]
+__all__ = ["Comm", "create_comm", "get_comm_manager"]

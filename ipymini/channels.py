@@ -306,7 +306,7 @@ class Channels:
                 pass  # the byte was read already, a forked child cannot have taken it but a spurious wake can come
         if self._timers:
             self._run_timers()
-        self._drain_outbox()
+        self.drain()
         if self._stuck:
             self._retry_stuck()
         for channel in ("control", "shell", "stdin", "iopub"):
@@ -341,8 +341,8 @@ class Channels:
         except Exception:
             log.exception("a call on the I/O thread failed")
 
-    def _drain_outbox(self) -> None:
-        """Send what is in the outbox now. What is added meanwhile waits for the next turn: readers must not starve."""
+    def drain(self) -> None:
+        """Send what is in the outbox now. I/O thread only. What is added meanwhile waits: readers must not starve."""
         outbox, waiting = self._outbox, len(self._outbox)
         if not waiting:
             return

@@ -1,79 +1,80 @@
-"""comms: the `comm` package bound to our iopub. Knows no widgets and no requests but the three comm messages."""
+"""comms: the `comm` package bound to our iopub. Knows no targets and no widgets.
+
+`handle` is for comm_open, comm_msg and comm_close from a frontend. What goes wrong in a callback is text on the
+stderr of the request that caused it; the kernel goes on. Spec: "Custom Messages".
+"""
 
 import logging
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable
 from typing import Any
 
 import comm
 from comm.base_comm import BaseComm, CommManager
-from IPython.core.getipython import get_ipython
 
-from ipymini.iopub import IOPub
-from ipymini.lane import door
 from ipymini.messages import Content, Request
-
-log = logging.getLogger("ipymini.comms")
-
-_iopub: IOPub | None = None
 
 
 class Comm(BaseComm):
-    """One comm of this kernel. Binary buffers go both ways."""
+    """A comm whose messages leave on iopub, caused by the current request."""
 
-    @property
-    def kernel(self) -> Any:
-        """What `get_ipython().kernel` is; widgets look whether there is one."""
-        shell = get_ipython()
-        return shell.kernel if shell is not None else None
+    kernel: Any = None
+    _send: Callable[..., None] | None = None  # IOPub.send; set by `install`, for the whole process
 
-    def publish_msg(self, msg_type: str, data: Any = None, metadata: Any = None, buffers: Sequence[Any] | None = None, **keys: Any) -> None:
-        """Send comm_open, comm_msg or comm_close, caused by whatever runs now."""
-        if _iopub is None:
-            return  # the kernel has stopped; objects may outlive it
+    def publish_msg(
+        self, msg_type: str, data: Any = None, metadata: Any = None, buffers: Any = None, **keys: Any
+    ) -> None:
+        """Publish a comm message."""
+        if Comm._send is None:
+            return  # the kernel has ended; a comm that is collected afterwards says goodbye to nobody
         content = {"data": {} if data is None else data, "comm_id": self.comm_id, **keys}
-        raw = [_contiguous(buffer) for buffer in buffers or ()]
-        _iopub.send(msg_type, content, metadata=metadata, buffers=raw, topic=f"comm-{self.comm_id}".encode())
+        Comm._send(msg_type, content, metadata=metadata or {}, buffers=tuple(buffers or ()), topic=self.topic)
 
 
-def _contiguous(buffer: Any) -> Any:
-    view = memoryview(buffer)
-    # A view of the sender's own memory may change before it is on the wire.
-    return bytes(view) if view.readonly is False or not view.contiguous else view
+class Comms(CommManager):
+    """The comms and targets of this process; `comm.get_comm_manager()` returns it."""
 
+    kernel: Any = None
 
-class Comms:
-    """The manager of this kernel's comms, and what the three comm messages do."""
-
-    def __init__(self, iopub: IOPub):
-        global _iopub
-        _iopub = iopub
-        self.manager = CommManager()
-        self._before = (comm.create_comm, comm.get_comm_manager)
-        self.bind()
-
-    def bind(self) -> None:
-        """Make the `comm` package use our manager and our comms."""
-        manager = self.manager
-        comm.create_comm = Comm
-        comm.get_comm_manager = lambda: manager
-
-    def unbind(self) -> None:
-        """Give the `comm` package back."""
-        global _iopub
-        comm.create_comm, comm.get_comm_manager = self._before
-        _iopub = None
-
-    @door
     def handle(self, request: Request) -> None:
-        """Give comm_open, comm_msg or comm_close to its comm. Runs user callbacks, on the lane that the message addresses."""
+        """Give a comm_open, comm_msg or comm_close to the comm. Runs on the lane that the request addresses."""
         message = request.as_dict()
-        getattr(self.manager, request.msg_type)(None, None, message)
+        message["content"].setdefault("data", {})
+        getattr(self, request.msg_type)(None, None, message)
 
     def info(self, target_name: str | None = None) -> Content:
-        """Return the content of comm_info_reply: the open comms, of one target or all."""
+        """Return the content of comm_info_reply: all comms, or those of one target."""
         comms = {
-            key: {"target_name": one.target_name}
-            for key, one in list(self.manager.comms.items())
-            if target_name in (None, "", one.target_name)
+            comm_id: {"target_name": one.target_name}
+            for comm_id, one in list(self.comms.items())
+            if target_name is None or one.target_name == target_name
         }
         return {"status": "ok", "comms": comms}
+
+
+class _ToStderr(logging.Handler):
+    """Shows what the `comm` package logs to whoever caused it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=sys.stderr)
+
+
+def install(send: Callable[..., None], kernel: Any = None) -> tuple[Comms, Callable[[], None]]:
+    """Replace the manager and the factory of the `comm` package; return our manager and the undo."""
+    manager = Comms()
+    Comms.kernel = Comm.kernel = kernel
+    Comm._send = staticmethod(send)  # type: ignore[assignment]
+    before = comm.create_comm, comm.get_comm_manager
+    comm.create_comm, comm.get_comm_manager = Comm, lambda: manager  # type: ignore[assignment]
+    logger, handler = logging.getLogger("Comm"), _ToStderr(logging.WARNING)
+    logger.addHandler(handler)
+    propagate, logger.propagate = logger.propagate, False
+
+    def undo() -> None:
+        comm.create_comm, comm.get_comm_manager = before
+        logger.removeHandler(handler)
+        logger.propagate = propagate
+        Comms.kernel = Comm.kernel = None
+        Comm._send = None
+
+    return manager, undo

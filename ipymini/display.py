@@ -1,249 +1,345 @@
-"""display: IPython's display hook and display publisher, speaking through iopub. Formats nothing itself.
+"""display: values to execute_result, display_data and clear_output messages. Formats with IPython, sends with iopub.
 
-One hook and one publisher serve the main shell and all subshells: what belongs to a run (`_`, the result being
-filled in) is looked up in the shell's run state each time.
+One display hook and one publisher serve all lanes: what they need of a run they ask the shell for.
 """
 
+import builtins
 import threading
 from collections.abc import Callable
+from datetime import datetime, timezone
 from typing import Any
+from uuid import uuid4
 
-from IPython.core.display_trap import DisplayTrap
+from IPython.core import formatters
 from IPython.core.displayhook import DisplayHook
 from IPython.core.displaypub import DisplayPublisher
-from IPython.core.formatters import DisplayFormatter
+from IPython.core.display_trap import DisplayTrap
+from IPython.core.formatters import BaseFormatter, DisplayFormatter
+from IPython.core.history import HistoryOutput
 from traitlets import Any as AnyTrait
+from traitlets import Bool
 
 from ipymini import context
-from ipymini.iopub import IOPub
+from ipymini.messages import PROTOCOL_VERSION, SESSION, Content
 
-Hook = Callable[[dict[str, Any]], dict[str, Any] | None]
-
-
-def _of_run(name: str) -> Any:
-    """Return a property that lives in the run state of whoever asks."""
-    return property(
-        lambda self: getattr(self.shell.run_state, name), lambda self, value: setattr(self.shell.run_state, name, value)
-    )
+Hook = Callable[[Content], Content | None]
+LARGEST_KEPT = 1 << 16  # characters of a result that `%notebook` may still want
+_UNDERS = ("_", "__", "___")
 
 
-class Hooks(threading.local):
-    """Functions of one thread that see each message first and may keep it (ipywidgets' Output, capture tools)."""
+class MessageHooks(threading.local):
+    """The functions that may change or keep back what their thread displays; each thread has its own."""
 
     def __init__(self) -> None:
-        self.functions: list[Hook] = []
+        self.hooks: list[Hook] = []
 
-    def pass_through(self, msg_type: str, content: dict[str, Any]) -> dict[str, Any] | None:
-        """Return the content to send, or None if a hook kept it."""
-        if not self.functions:
-            return content
-        request = context.current()
-        parent = request.header if request else {}
-        message: dict[str, Any] | None = {
-            "header": {"msg_type": msg_type},
+    def register(self, hook: Hook) -> None:
+        """Call `hook` with every message that this thread displays. It returns the message to send, or None."""
+        self.hooks.append(hook)
+
+    def unregister(self, hook: Hook) -> bool:
+        """Undo `register`; return whether it had been registered."""
+        try:
+            self.hooks.remove(hook)
+        except ValueError:
+            return False
+        return True
+
+    def run(self, msg_type: str, content: Content) -> Content | None:
+        """Return the message that the hooks have left over of this one; hooks know jupyter_client's dicts."""
+        parent = context.current()
+        header = {
+            "msg_id": uuid4().hex,
             "msg_type": msg_type,
-            "parent_header": parent,
+            "username": "kernel",
+            "session": SESSION,
+            "date": datetime.now(timezone.utc),
+            "version": PROTOCOL_VERSION,
+        }
+        message: Content | None = {
+            "header": header,
+            "msg_id": header["msg_id"],
+            "msg_type": msg_type,
+            "parent_header": parent.header if parent is not None else {},
             "metadata": {},
             "content": content,
         }
-        for function in list(self.functions):
-            message = function(message)  # type: ignore[arg-type]
+        for hook in list(self.hooks):
+            message = hook(message)
             if message is None:
                 return None
-        assert message is not None
-        return dict(message["content"])
+        return message
 
 
 class ZMQShellDisplayHook(DisplayHook):
-    """`sys.displayhook`: the value of an expression becomes execute_result, at once, for the cell that made it."""
+    """What `sys.displayhook` is, for all lanes and for good."""
 
-    exec_result = _of_run("exec_result")
-    _ = _of_run("last")
-    __ = _of_run("last_but_one")
-    ___ = _of_run("last_but_two")
-    _is_active = _of_run("hook_active")
+    shell: Any
 
-    def __init__(self, *args: Any, **kwargs: Any):
-        self._hooks = Hooks()
-        super().__init__(*args, **kwargs)
+    def __init__(self, shell: Any = None, **traits: Any):
+        self._hooks = MessageHooks()
+        self.register_hook, self.unregister_hook = self._hooks.register, self._hooks.unregister
+        super().__init__(shell=shell, **traits)
 
-    def quiet(self) -> bool:
-        """Whether the running cell ends with a semicolon."""
-        code = self.shell.run_state.code
-        return ";" in code.rstrip().rpartition("\n")[2] and bool(self.semicolon_at_end_of_expression(code))
+    def __call__(self, result: Any = None) -> None:
+        """Publish the value of an expression statement, and remember it. Errors of formatters are the cell's."""
+        self.check_for_underscore()
+        if result is None or self.quiet():
+            return
+        cell = self.shell.cell
+        cell.is_formatting = True
+        try:
+            data, metadata = self.compute_format_data(result)
+        finally:
+            cell.is_formatting = False
+        self.update_user_ns(result)
+        self.fill_exec_result(result)
+        if data:
+            self.write_format_data(data, metadata)
+            self.log_output(data)
 
-    def start_displayhook(self) -> None:
-        """Begin a result: formatters that fail meanwhile make the cell's reply an error."""
-        self._is_active = True
+    def write_format_data(self, format_dict: Content, md_dict: Content | None = None) -> None:
+        """Publish an execute_result."""
+        number = self.prompt_count
+        if not self._hooks.hooks:
+            self.shell.iopub.execute_result(format_dict, md_dict or {}, number)
+            return
+        content = {"data": format_dict, "metadata": md_dict or {}, "execution_count": number}
+        message = self._hooks.run("execute_result", content)
+        if message is not None:
+            self.shell.iopub.send(message["header"]["msg_type"], message["content"])
 
-    def write_output_prompt(self) -> None:
-        """Write nothing: execute_result carries the number."""
-
-    def write_format_data(self, format_dict: dict[str, Any], md_dict: dict[str, Any] | None = None) -> None:
-        """Publish execute_result."""
-        content = {"data": format_dict, "metadata": md_dict or {}, "execution_count": self.prompt_count}
-        kept = self._hooks.pass_through("execute_result", content)
-        if kept is not None:
-            self.iopub.execute_result(kept["data"], kept["metadata"], kept["execution_count"])
-
-    @property
-    def iopub(self) -> IOPub:
-        """The kernel's voice."""
-        return self.shell.iopub  # type: ignore[no-any-return]
+    # ---- what IPython keeps on the hook, and we on the run ------------------------
 
     @property
     def prompt_count(self) -> int:
-        """The number of the running cell."""
-        return int(self.shell.run_state.cell_number)
+        """The number that execute_input carried: it stands for this cell also when nothing is stored."""
+        return int(self.shell.cell.number)
+
+    @property
+    def exec_result(self) -> Any:
+        """The ExecutionResult of the innermost run_cell call."""
+        results = self.shell.cell.results
+        return results[-1] if results else None
+
+    @exec_result.setter
+    def exec_result(self, result: Any) -> None:
+        results = self.shell.cell.results
+        if result is not None:
+            results.append(result)
+        elif results:
+            results.pop()  # back to the one of the run_cell call around
+
+    @property
+    def _(self) -> Any:
+        return self.shell.run.unders[0]
+
+    @property
+    def __(self) -> Any:
+        return self.shell.run.unders[1]
+
+    @property
+    def ___(self) -> Any:
+        return self.shell.run.unders[2]
+
+    _ = _.setter(lambda self, value: self._set_under(0, value))
+    __ = __.setter(lambda self, value: self._set_under(1, value))
+    ___ = ___.setter(lambda self, value: self._set_under(2, value))
+
+    def _set_under(self, place: int, value: Any) -> None:
+        unders = list(self.shell.run.unders)
+        unders[place] = value
+        self.shell.run.unders = tuple(unders)
+
+    def quiet(self) -> bool:
+        """Return whether the code that runs ends in a semicolon."""
+        result = self.exec_result
+        code = result.info.transformed_cell if result is not None else None
+        return bool(code) and ";" in code and self.semicolon_at_end_of_expression(code)
+
+    def check_for_underscore(self) -> None:
+        """Take our `_` away where gettext has put its own into builtins."""
+        run = self.shell.run
+        if "_" in builtins.__dict__ and run.names.get("_") is run.unders[0]:
+            run.names.pop("_", None)
 
     def update_user_ns(self, result: Any) -> None:
-        """Keep the result as `_`, `_N` and in `Out`: in the namespace, or in the subshell's own few names."""
-        overlay = self.shell.run_state.overlay
-        if overlay is None:
-            super().update_user_ns(result)
+        """Store a result as `_`, `_5` and `Out[5]` of the run, unless the user has taken `_` for himself."""
+        run, cell = self.shell.run, self.shell.cell
+        outs, hidden = run.history.output_hist, self.shell.user_ns_hidden
+        if not self.cache_size or result is outs or not cell.is_recorded:
             return
-        if not self.cache_size or result is overlay.own["_oh"]:
+        if len(outs) >= self.cache_size and self.do_full_cache:
+            self.cull_cache()
+        names = run.names
+        is_ours = all(
+            name not in names or names[name] is old or (name in hidden and hidden[name] is names[name])
+            for name, old in zip(_UNDERS, run.unders, strict=True)
+        )
+        run.unders = (result, *run.unders[:2])
+        if is_ours and "_" not in builtins.__dict__:
+            names.update(zip(_UNDERS, run.unders, strict=True))
+        if self.do_full_cache:
+            names[f"_{cell.number}"] = result
+            outs[cell.number] = result
+
+    def log_output(self, format_dict: Content) -> None:
+        """Keep a result's text for `%history -o`, and a small result for `%notebook`."""
+        history, number = self.shell.run.history, self.prompt_count
+        text = format_dict.get("text/plain")
+        if sum(len(part) for part in format_dict.values() if isinstance(part, str | bytes)) <= LARGEST_KEPT:
+            history.outputs[number].append(HistoryOutput(output_type="execute_result", bundle=format_dict))
+        if text is None:
             return
-        overlay.own["___"], overlay.own["__"], overlay.own["_"] = overlay.own["__"], overlay.own["_"], result
-        overlay.own["_oh"][self.prompt_count] = overlay.own[f"_{self.prompt_count}"] = result
+        if self.shell.logger.log_output:
+            self.shell.logger.log_write(text, "output")
+        if len(text) <= LARGEST_KEPT:
+            history.output_hist_reprs[number] = text
 
-    def log_output(self, format_dict: dict[str, Any]) -> None:
-        """Remember the text for history, not the whole bundle: images would stay in memory for ever."""
-        super().log_output({key: value for key, value in format_dict.items() if key == "text/plain"})
+    def cull_cache(self) -> None:
+        """Forget the oldest results, a fifth of them: `cache_size` is reached."""
+        run = self.shell.run
+        outs = run.history.output_hist
+        for number in sorted(outs)[: max(int(len(outs) * self.cull_fraction), 2)]:
+            run.names.pop(f"_{number}", None)
+            outs.pop(number, None)
+            run.history.output_hist_reprs.pop(number, None)
 
-    def finish_displayhook(self) -> None:
-        """End a result."""
-        self._is_active = False
+    def flush(self) -> None:
+        """Forget all results (`%reset out`)."""
+        run = self.shell.run
+        for number in range(1, run.execution_count + 1):
+            self.shell.user_ns_hidden.pop(f"_{number}", None)
+            run.names.pop(f"_{number}", None)
+        run.history.output_hist.clear()
+        run.unders = ("", "", "")
+        if "_" not in builtins.__dict__:
+            run.names.update(zip(_UNDERS, run.unders, strict=True))
 
-    def register_hook(self, hook: Hook) -> None:
-        """Let a function of this thread see execute_result messages first."""
-        self._hooks.functions.append(hook)
 
-    def unregister_hook(self, hook: Hook) -> bool:
-        """Take the function back; return whether it was there."""
-        return _remove(self._hooks.functions, hook)
+class AlwaysTrapped(DisplayTrap):
+    """Swaps nothing: on `sys.displayhook`, which all threads share, two lanes would get each other's results."""
+
+    def __enter__(self) -> "AlwaysTrapped":
+        return self
+
+    def __exit__(self, *error: object) -> bool:  # type: ignore[override]
+        return False
+
+    @property
+    def is_active(self) -> bool:
+        """Always."""
+        return True
 
 
 class ZMQDisplayPublisher(DisplayPublisher):
-    """`display()`: display_data, update_display_data and clear_output."""
+    """What `display(...)` talks to."""
 
-    session = AnyTrait(None)
-    pub_socket = AnyTrait(None)
-    parent_header = property(lambda self: self.shell.get_parent().get("header", {}))
-    topic = b"display_data"
+    store_display_history = Bool(
+        False, help="Keep what is displayed in the history, for %notebook. Memory grows with it."
+    ).tag(config=True)
+    shell = AnyTrait()
 
-    def __init__(self, *args: Any, **kwargs: Any):
-        self._hooks = Hooks()
-        super().__init__(*args, **kwargs)
+    def __init__(self, shell: Any = None, **traits: Any):
+        self._hooks = MessageHooks()
+        self.register_hook, self.unregister_hook = self._hooks.register, self._hooks.unregister
+        super().__init__(shell=None, **traits)  # with a shell it would register two callbacks for each cell
+        self.shell = shell
 
     def publish(
         self,
-        data: dict[str, Any],
-        metadata: dict[str, Any] | None = None,
+        data: Content,
+        metadata: Content | None = None,
+        source: Any = None,
         *,
-        transient: dict[str, Any] | None = None,
+        transient: Content | None = None,
         update: bool = False,
+        buffers: Any = (),
         **kwargs: Any,
     ) -> None:
-        """Publish a mime bundle. Raises TypeError or ValueError, in the cell, if JSON cannot hold it."""
+        """Publish a mime bundle as display_data, or (`update`) as update_display_data. Any thread."""
+        self._validate_data(data, metadata)
+        if self.store_display_history and not update:
+            kept = HistoryOutput(output_type="display_data", bundle=data)
+            self.shell.history_manager.outputs[self.shell.cell.number].append(kept)
+        if not self._hooks.hooks:
+            self.shell.iopub.display_data(data, metadata, transient, update=update, buffers=buffers or ())
+            return
+        kind = "update_display_data" if update else "display_data"
         content = {"data": data, "metadata": metadata or {}, "transient": transient or {}}
-        kept = self._hooks.pass_through("update_display_data" if update else "display_data", content)
-        if kept is not None:
-            self.shell.iopub.display_data(kept["data"], kept["metadata"], kept.get("transient"), update=update)
+        message = self._hooks.run(kind, content)
+        if message is not None:
+            self.shell.iopub.send(message["header"]["msg_type"], message["content"], buffers=buffers or ())
 
     def clear_output(self, wait: bool = False) -> None:
-        """Clear the cell's output, now or when the next comes."""
-        kept = self._hooks.pass_through("clear_output", {"wait": wait})
-        if kept is not None:
-            self.shell.iopub.clear_output(bool(kept["wait"]))
-
-    def set_parent(self, parent: dict[str, Any]) -> None:
-        """Make what this thread displays belong to another message."""
-        self.shell.set_parent(parent)
-
-    def register_hook(self, hook: Hook) -> None:
-        """Let a function of this thread see display messages first; it returns them, or None to keep them."""
-        self._hooks.functions.append(hook)
-
-    def unregister_hook(self, hook: Hook) -> bool:
-        """Take the function back; return whether it was there."""
-        return _remove(self._hooks.functions, hook)
+        """Publish clear_output: now, or (`wait`) when the next output comes."""
+        if not self._hooks.hooks:
+            self.shell.iopub.clear_output(wait)
+            return
+        message = self._hooks.run("clear_output", {"wait": wait})
+        if message is not None:
+            self.shell.iopub.send(message["header"]["msg_type"], message["content"])
 
 
-def _remove(functions: list[Hook], hook: Hook) -> bool:
-    if hook in functions:
-        functions.remove(hook)
-        return True
-    return False
+_STOCK = frozenset(
+    kind
+    for kind in vars(formatters).values()
+    if isinstance(kind, type) and issubclass(kind, BaseFormatter) and kind is not formatters.PlainTextFormatter
+)
+_PRINTERS = ("singleton_printers", "type_printers", "deferred_printers")
 
 
-class RoutedDisplayTrap(DisplayTrap):
-    """Sets `sys.displayhook` at the start of a cell and never takes it back: another shell's cell may be running."""
+class ThriftyDisplayFormatter(DisplayFormatter):
+    """IPython's display formatter, which does not ask the formatters that cannot have anything to say.
 
-    def __enter__(self) -> "RoutedDisplayTrap":
-        import sys
-
-        state = self.hook.shell.run_state
-        if state.depth == 0 and sys.displayhook is not self.hook:
-            sys.displayhook = self.hook
-        state.depth += 1
-        return self
-
-    def __exit__(self, kind: Any, value: Any, trace: Any) -> bool:
-        self.hook.shell.run_state.depth -= 1
-        return False
-
-
-class FastDisplayFormatter(DisplayFormatter):
-    """IPython's formatter, which remembers which formatters have nothing to say about a type.
-
-    Ten formatters that each find out that they do not apply cost a display of HTML most of its time. What is
-    remembered is forgotten whenever a printer is registered or a formatter enabled.
+    Ten formatters at 3 us each say "no" to nearly every object. Nothing is remembered here, so nothing can get
+    stale: whether a formatter applies is asked anew each time, but of the type, all in one go.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any):
-        super().__init__(*args, **kwargs)
-        self._silent: dict[type, tuple[Any, frozenset[str]]] = {}
-
-    def format(self, obj: Any, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return (data, metadata) for an object, as DisplayFormatter.format does."""
+    def format(self, obj: Any, include: Any = None, exclude: Any = None) -> tuple[Content, Content]:
+        """Return (data, metadata) by mime type; the same as IPython's method."""
         kind = type(obj)
-        if include is not None or not _looks_simple(kind):
-            return super().format(obj, include, exclude)
-        stamp = self._stamp()
-        known = self._silent.get(kind)
-        if known is None or known[0] != stamp:
-            silent = frozenset(name for name, formatter in self.formatters.items() if not _may_apply(formatter, kind))
-            known = self._silent[kind] = (stamp, silent)
-            if len(self._silent) > 1000:
-                self._silent = {kind: known}  # types made in a loop
-        return super().format(obj, include, known[1] if not exclude else known[1] | set(exclude))
+        if not _is_plain(obj, kind):
+            return super().format(obj, include=include, exclude=exclude)
+        mine = getattr(obj, "__dict__", None) or {}
+        for formatter in (self.ipython_display_formatter, self.mimebundle_formatter):
+            if _may_apply(formatter, kind, mine):
+                return super().format(obj, include=include, exclude=exclude)
+        data: Content = {}
+        metadata: Content = {}
+        for mime, formatter in self.formatters.items():
+            if (include and mime not in include) or (exclude and mime in exclude):
+                continue
+            if not _may_apply(formatter, kind, mine):
+                continue
+            found, about = formatter(obj), None
+            if isinstance(found, tuple) and len(found) == 2:
+                found, about = found
+            if found is not None:
+                data[mime] = found
+            if about is not None:
+                metadata[mime] = about
+        return data, metadata
 
-    def _stamp(self) -> Any:
-        """Return something that changes whenever a printer is registered or removed, or a formatter switched."""
-        return tuple(
-            (f.enabled, len(f.type_printers), len(f.singleton_printers), len(f.deferred_printers))
-            for f in self.formatters.values()
-        )
 
-
-def _looks_simple(kind: type) -> bool:
-    """Whether the class alone tells what its objects can print: nothing made up at run time."""
+def _is_plain(obj: Any, kind: type) -> bool:
+    """Whether an object's attributes are where `type` and `__dict__` say, and nowhere else."""
     return (
-        type(kind) is type
+        type(kind).__getattribute__ is type.__getattribute__
+        and not hasattr(type(kind), "__getattr__")
         and kind.__getattribute__ is object.__getattribute__
         and not hasattr(kind, "__getattr__")
-        and not hasattr(kind, "_ipython_display_")
-        and not hasattr(kind, "_repr_mimebundle_")
-        and not getattr(kind, "__dict__", {}).get("__dictoffset__", 0)
+        and not issubclass(kind, type)
+        and obj.__class__ is kind
     )
 
 
-def _may_apply(formatter: Any, kind: type) -> bool:
-    if formatter.format_type == "text/plain" or formatter.singleton_printers:
+def _may_apply(formatter: Any, kind: type, mine: Content) -> bool:
+    """Whether a formatter might do anything with an object of this type that has these attributes of its own."""
+    if type(formatter) not in _STOCK:
         return True
-    if any(hasattr(cls, formatter.print_method) for cls in (kind,)):
+    name = formatter.print_method
+    if hasattr(kind, name) or name in mine:
         return True
-    if any(cls in formatter.type_printers for cls in kind.__mro__):
-        return True
-    return any((cls.__module__, cls.__name__) in formatter.deferred_printers for cls in kind.__mro__)
+    values = formatter._trait_values  # a third of the price of asking for the traits
+    return any(values.get(printers) for printers in _PRINTERS)

@@ -1,331 +1,339 @@
-"""history: IPython's history, written by a thread of its own. Answers no requests (bridge does).
+"""history: inputs of cells to IPython's SQLite database, and back. No cell ever waits for the disk.
 
-The executing thread appends to a deque and goes on: it takes no lock, opens no database, waits for no disk. The
-writer opens SQLite (WAL, synchronous=NORMAL), makes the session row and commits what has gathered. A database that
-is locked, read-only or broken costs the history on disk, never a cell; the log says so once. Reading goes through a
-connection of the reader's own, after the queue has been written.
+A cell appends to a queue. One daemon thread, `ipymini-history`, started by the first cell, opens the database
+(WAL, synchronous=NORMAL), makes the session's row and commits what has come together within a moment. Readers
+have a connection of their own, and first wait, not for long, until the queue they find has been written. If the
+database cannot be written (locked, read-only, broken), the rest of the session is kept in memory, and one line
+in the log says so.
 """
 
 import logging
 import os
-import sqlite3
+import queue
 import threading
-from collections import deque
-from collections.abc import Iterable, Iterator
-from datetime import datetime
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from IPython.core.history import HistoryManager
-from traitlets import Any as AnyTrait
+from traitlets import TraitError, default
+from traitlets.config.configurable import LoggingConfigurable
 
 log = logging.getLogger("ipymini.history")
 
-BUSY = 2.0  # seconds that the writer waits for a database that somebody else has locked
-FLUSH = 1.0  # seconds that a reader waits for the writer
+GATHER = 0.2  # seconds in which inputs come together before they are committed
+PATIENCE = 1.0  # seconds that a reader waits for the writer
+LOCKED = 0.5  # seconds that the writer waits for another process that holds the database
+CELLS_KEPT = 1000  # cells whose outputs are kept for %notebook
+NETWORK = ("nfs", "cifs", "smb", "9p", "fuse.sshfs", "lustre", "gpfs", "ceph", "glusterfs", "afs")
 
-_TABLES = """
-CREATE TABLE IF NOT EXISTS sessions (session integer primary key autoincrement, start timestamp, end timestamp, num_cmds integer, remark text);
-CREATE TABLE IF NOT EXISTS history (session integer, line integer, source text, source_raw text, PRIMARY KEY (session, line));
-CREATE TABLE IF NOT EXISTS output_history (session integer, line integer, output text, PRIMARY KEY (session, line));
-"""
+_TABLES = (
+    "CREATE TABLE IF NOT EXISTS sessions"
+    " (session integer primary key autoincrement, start timestamp, end timestamp, num_cmds integer, remark text)",
+    "CREATE TABLE IF NOT EXISTS history"
+    " (session integer, line integer, source text, source_raw text, PRIMARY KEY (session, line))",
+    "CREATE TABLE IF NOT EXISTS output_history"
+    " (session integer, line integer, output text, PRIMARY KEY (session, line))",
+)
+
+
+@dataclass(slots=True, eq=False)
+class Session:
+    """One row of `sessions`. The writer sets `number`, then `is_known`."""
+
+    number: int = 0
+    is_known: threading.Event = field(default_factory=threading.Event)
+    start: str = field(default_factory=lambda: datetime.now().isoformat(" "))
+
+
+Work = Callable[[Any], None]  # gets the writer's connection
 
 
 class Writer:
-    """One database file and the thread that writes it. `put` may be called from any thread."""
+    """The only one who writes to one database. `put` and `settle` from any thread; the rest on its own."""
 
-    def __init__(self, file: str):
-        self.file = file
-        self.broken = ""
-        self._queue: deque[Any] = deque()
-        self._bell = threading.Semaphore(0)
-        self._thread = threading.Thread(target=self._run, name="ipymini-history", daemon=True)
-        self._thread.pydev_do_not_trace = True  # type: ignore[attr-defined]
-        self._started = False
+    def __init__(self, path: str, options: dict[str, Any]):
+        self.path, self._options = path, options
+        self.memory: Any = None  # the connection, once the history is in memory only
+        self._queue: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
+        self._hurry = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()  # two lanes may have their first cell at once
+        self._pid = os.getpid()
+        self._kept: list[Work] = []  # of this process: repeated in memory if the disk fails
 
-    def put(self, item: Any) -> None:
-        """Queue a callable that gets the connection."""
-        self._queue.append(item)
-        if not self._started:
-            self._started = True
-            self._thread.start()
-        self._bell.release()
+    def put(self, work: Work) -> None:
+        """Have something written soon. Never waits."""
+        if os.getpid() != self._pid:
+            return  # a forked child: its inputs are not the user's
+        self._queue.put(work)
+        if self._thread is None:
+            with self._starting:
+                if self._thread is None:
+                    thread = threading.Thread(target=self._run, name="ipymini-history", daemon=True)
+                    thread.start()
+                    self._thread = thread
 
-    def flush(self, timeout: float = FLUSH) -> bool:
-        """Wait until all that is queued now has been committed."""
-        if not self._started:
-            return True
+    def settle(self, timeout: float = PATIENCE) -> bool:
+        """Wait until all that was put before has been written; return whether it has."""
+        if self._thread is None or os.getpid() != self._pid:
+            return False
         done = threading.Event()
-        self.put(done)
+        self._queue.put(lambda connection: done.set())
+        self._hurry.set()
         return done.wait(timeout)
 
-    def stop(self) -> None:
-        """Write what is queued, and end."""
-        if self._started and self._thread.is_alive():
-            self.put(None)
-            self._thread.join(FLUSH)
+    def close(self) -> None:
+        """Write what there is, and end the thread."""
+        if self._thread is not None and os.getpid() == self._pid:
+            self._queue.put(None)
+            self._hurry.set()
+            self._thread.join(PATIENCE)
+            self._thread = None
+
+    def connect(self) -> Any:
+        """Open a connection of the caller's own; what it gets in memory is shared."""
+        if self.memory is not None:
+            return self.memory
+        import sqlite3  # 4 ms: not before it is needed
+
+        kinds = sqlite3.PARSE_DECLTYPES | sqlite3.PARSE_COLNAMES
+        options = {"check_same_thread": False, "timeout": LOCKED, "detect_types": kinds, **self._options}
+        return sqlite3.connect(self.path, **options)
 
     def _run(self) -> None:
         connection = self._open()
-        while True:
-            self._bell.acquire()
-            batch = []
-            while self._queue:
-                batch.append(self._queue.popleft())
+        ending = False
+        while not ending:
+            works = [self._queue.get()]
+            self._hurry.wait(GATHER)
+            self._hurry.clear()
+            while True:
+                try:
+                    works.append(self._queue.get_nowait())
+                except queue.Empty:
+                    break
+            ending = None in works
+            connection = self._write(connection, [work for work in works if work is not None])
+        if connection is not self.memory:
+            connection.close()
+
+    def _open(self) -> Any:
+        import sqlite3
+
+        if self.path != ":memory:":
             try:
-                self._write(connection, [item for item in batch if callable(item)])
-            except sqlite3.Error as error:
-                self._say(error)
-            for item in batch:
-                if isinstance(item, threading.Event):
-                    item.set()
-            if None in batch:
-                if connection is not None:
-                    connection.close()
-                return
+                connection = self.connect()
+                if not _is_on_network(self.path):  # WAL needs memory that all its users share
+                    connection.execute("PRAGMA journal_mode=WAL")
+                connection.execute("PRAGMA synchronous=NORMAL")
+                with connection:
+                    for statement in _TABLES:
+                        connection.execute(statement)
+                return connection
+            except (sqlite3.Error, OSError) as error:
+                log.warning("history stays in memory: %s path=%s", error, self.path)
+        return self._in_memory()
 
-    def _open(self) -> sqlite3.Connection | None:
+    def _in_memory(self) -> Any:
+        import sqlite3
+
+        # One connection for all: a second one would open another, empty, database.
+        self.memory = sqlite3.connect(":memory:", check_same_thread=False)
+        for statement in _TABLES:
+            self.memory.execute(statement)
+        return self.memory
+
+    def _write(self, connection: Any, works: list[Work]) -> Any:
+        import sqlite3
+
         try:
-            Path(self.file).parent.mkdir(parents=True, exist_ok=True)
-            connection = sqlite3.connect(self.file, timeout=BUSY)
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=NORMAL")
-            connection.executescript(_TABLES)
-            return connection
-        except (sqlite3.Error, OSError) as error:
-            self._say(error)
-            return None
-
-    @staticmethod
-    def _write(connection: sqlite3.Connection | None, items: list[Any]) -> None:
-        if connection is not None and items:
             with connection:
-                for item in items:
-                    item(connection)
+                for work in works:
+                    work(connection)
+        except sqlite3.Error as error:
+            if connection is self.memory:
+                log.warning("history lost %d entries: %s", len(works), error)
+                return connection
+            log.warning("history stays in memory from here on: %s path=%s", error, self.path)
+            connection.close()
+            return self._write(self._in_memory(), [*self._kept, *works])
+        if connection is not self.memory:
+            self._kept = (self._kept + works)[-CELLS_KEPT:]
+        return connection
 
-    def _say(self, error: Exception) -> None:
-        if not self.broken:
-            self.broken = str(error)
-            log.warning("history is kept in memory only: %s file=%s", error, self.file)
+
+class Recent(defaultdict[int, list[Any]]):
+    """What is kept by execution count for %notebook, of the latest cells only: it holds whole images."""
+
+    def __init__(self) -> None:
+        super().__init__(list)
+
+    def __setitem__(self, number: int, kept: list[Any]) -> None:
+        while len(self) >= CELLS_KEPT:
+            del self[next(iter(self))]
+        super().__setitem__(number, kept)
 
 
-_writers: dict[str, Writer] = {}
+class History(HistoryManager):
+    """IPython's history manager of one run; runs of one kernel share a `Writer`. Traits as IPython documents them."""
 
-
-class LaneHistory(HistoryManager):
-    """The history of one shell: the main one, or (`overlay`) a subshell with its own session."""
-
-    namespace = AnyTrait(None)  # where `_i` and its kin go; None: the shell's user_ns
-    connection_options: Any
-
-    def __init__(self, shell: Any, overlay: bool = False, **kwargs: Any):
-        self._writer: Writer | None = None
-        self._session_known = threading.Event()
-        self.is_overlay = overlay
-        super().__init__(shell=shell, **kwargs)
-
-    # ---- what HistoryManager's __init__ calls ----------------------------------------
-
-    def init_db(self) -> None:
-        """Open nothing: the writer and the readers open their own."""
+    def __init__(self, shell: Any = None, config: Any = None, *, like: "History | None" = None, **traits: Any):
+        # Past IPython's own __init__ methods: they open the database, write to it and start a thread.
+        LoggingConfigurable.__init__(self, shell=shell, config=config, **traits)
         if os.environ.get("IPYMINI_HISTORY") == "0":
             self.enabled = False
-        self.save_thread = None
-        if not self.enabled:
+        self.outputs, self.exceptions = Recent(), Recent()  # type: ignore[assignment]
+        self._reader: tuple[int, Any] | None = None  # (process id, connection)
+        self._reading = threading.RLock()  # readers only; the writer does not take it
+        self._session: Session | None = None
+        if like is not None:
+            self.dir_hist = like.dir_hist  # the working directory is the process's
+            self.hist_file, self._writer = like.hist_file, like._writer
             return
-        if str(self.hist_file) != ":memory:":
-            file = str(Path(self.hist_file).expanduser().absolute())
-            self._writer = _writers.setdefault(file, Writer(file)) if not self._is_stale(file) else None
+        try:
+            path = self.hist_file
+        except TraitError:
+            path = self.hist_file = self._get_hist_file_name()
+        self._writer = Writer(str(path) if self.enabled else ":memory:", dict(self.connection_options))
 
-    @staticmethod
-    def _is_stale(file: str) -> bool:
-        found = _writers.get(file)
-        if found is not None and not found._thread.is_alive() and found._started:
-            del _writers[file]  # of a kernel that ran in this process before
-        return False
+    @default("enabled")
+    def _enabled_default(self) -> bool:
+        return True  # IPython imports sqlite3 to find out
 
-    def new_session(self, conn: Any = None) -> None:
-        """Begin a session; its number is known when the writer has made the row."""
-        self.session_number = 0
-        self._begun = False
+    @default("connection_options")
+    def _default_connection_options(self) -> dict[str, bool]:
+        return {}
 
-    def _begin(self) -> None:
-        """Have the session row made, with the first input: a kernel that runs nothing leaves no trace."""
-        self._begun = True
-        started = datetime.now()
-
-        def make(connection: sqlite3.Connection) -> None:
-            values = (str(started), None, None, "")
-            row = connection.execute("INSERT INTO sessions (start, end, num_cmds, remark) VALUES (?, ?, ?, ?)", values)
-            self.session_number = int(row.lastrowid or 0)
-            self._session_known.set()
-
-        if self._writer is not None:
-            self._writer.put(make)
-
-    # ---- writing -------------------------------------------------------------------
+    # ---- in ------------------------------------------------------------------------
 
     def store_inputs(self, line_num: int, source: str, source_raw: str | None = None) -> None:
-        """Keep an input as number `line_num`, in memory at once and on disk soon."""
-        source_raw = source if source_raw is None else source_raw
-        source, source_raw = source.rstrip("\n"), source_raw.rstrip("\n")
-        if self._exit_re.match(source_raw.strip()):
-            return
-        self.input_hist_parsed.append(source)
-        self.input_hist_raw.append(source_raw)
-        self._iii, self._ii, self._i, self._i00 = self._ii, self._i, self._i00, source_raw
-        names = {"_i": self._i, "_ii": self._ii, "_iii": self._iii, f"_i{line_num}": self._i00}
-        if self.namespace is None:
-            self.shell.push(names, interactive=False)
-        else:
-            self.namespace.update(names)
-        if self._writer is not None:
-            if not self._begun:
-                self._begin()
-            self._writer.put(lambda db: self._insert(db, line_num, source, source_raw))
-
-    def _insert(self, connection: sqlite3.Connection, line_num: int, source: str, source_raw: str) -> None:
-        row = (self.session_number, line_num, source, source_raw)
-        connection.execute("INSERT OR REPLACE INTO history VALUES (?, ?, ?, ?)", row)
+        """Remember an input as `In[line_num]`, `_i` and its kin, and have it written. Runs before the cell does."""
+        raw = (source if source_raw is None else source_raw).rstrip("\n")
+        source = source.rstrip("\n")
+        for inputs, text in ((self.input_hist_parsed, source), (self.input_hist_raw, raw)):
+            inputs.extend([""] * (line_num + 1 - len(inputs)))
+            inputs[line_num] = text
+        self._i00, self._i, self._ii, self._iii = raw, self._i00, self._i, self._ii
+        names = {"_i": self._i, "_ii": self._ii, "_iii": self._iii, f"_i{line_num}": raw}
+        self.shell.name_inputs(self, names)
+        if self.enabled and not self._exit_re.match(raw.strip()):
+            self._put("INSERT OR REPLACE INTO history VALUES (?, ?, ?, ?)", line_num, _text(source), _text(raw))
 
     def store_output(self, line_num: int) -> None:
-        """Keep an output's text on disk, if the configuration wants that."""
-        if self.db_log_output and self._writer is not None and line_num in self.output_hist_reprs:
-            text = self.output_hist_reprs[line_num]
-            statement = "INSERT OR REPLACE INTO output_history VALUES (?, ?, ?)"
-            self._writer.put(lambda db: db.execute(statement, (self.session_number, line_num, text)))
+        """Have the text of a result written, if db_log_output is set."""
+        if self.enabled and self.db_log_output and line_num in self.output_hist_reprs:
+            text = _text(self.output_hist_reprs[line_num])
+            self._put("INSERT OR REPLACE INTO output_history VALUES (?, ?, ?)", line_num, text)
 
-    def writeout_cache(self, conn: Any = None) -> None:
-        """Have everything written, and wait for it (for a bounded time)."""
-        if self._writer is not None:
-            self._writer.flush()
+    def _put(self, statement: str, *values: Any) -> None:
+        session = self._begin_session()
+        self._writer.put(lambda connection: connection.execute(statement, (session.number, *values)) and None)
+
+    def _begin_session(self) -> Session:
+        if self._session is None:
+            session = self._session = Session()
+
+            def insert(connection: Any) -> None:
+                row = (session.number or None, session.start)  # the same number again if it is repeated in memory
+                cursor = connection.execute("INSERT INTO sessions VALUES (?, ?, NULL, NULL, '')", row)
+                session.number = cursor.lastrowid
+                session.is_known.set()
+
+            self._writer.put(insert)
+        return self._session
+
+    @property
+    def session_number(self) -> int:  # type: ignore[override]
+        """The number of this session in the database; waits for the writer to find it."""
+        if not self.enabled:
+            return 0
+        session = self._begin_session()
+        if not session.is_known.is_set():
+            self._writer.settle()
+        return session.number
 
     def end_session(self) -> None:
-        """Note the session's end."""
-        if self._writer is not None and self._begun:
-            row = (str(datetime.now()), len(self.input_hist_parsed) - 1)
-            statement = "UPDATE sessions SET end=?, num_cmds=? WHERE session==?"
-            self._writer.put(lambda db: db.execute(statement, (*row, self.session_number)))
-        self._begun = False
+        """Fill in the end of the session."""
+        if self._session is not None:
+            now, count = datetime.now(timezone.utc).isoformat(" "), len(self.input_hist_parsed) - 1
+            self._put_end(self._session, now, count)
+            self._session = None
 
-    def name_session(self, name: str) -> None:
-        """Give the session a name."""
-        if self._writer is not None:
-            statement = "UPDATE sessions SET remark=? WHERE session==?"
-            self._writer.put(lambda db: db.execute(statement, (name, self.session_number)))
+    def _put_end(self, session: Session, now: str, count: int) -> None:
+        statement = "UPDATE sessions SET end=?, num_cmds=? WHERE session==?"
+        self._writer.put(lambda connection: connection.execute(statement, (now, count, session.number)) and None)
+
+    def new_session(self, conn: Any = None) -> None:
+        """Begin another session with the next input."""
+        self._session = None
 
     def reset(self, new_session: bool = True) -> None:
-        """Clear the history of this session in memory, and begin another."""
+        """Forget this session's inputs and outputs (`%reset`); the database keeps them."""
         self.output_hist.clear()
+        self.output_hist_reprs.clear()
+        self.outputs.clear()
+        self.exceptions.clear()
         self.dir_hist[:] = [Path.cwd()]
         if new_session:
             self.end_session()
             self.input_hist_parsed[:] = [""]
             self.input_hist_raw[:] = [""]
-            self.new_session()
+
+    def writeout_cache(self, conn: Any = None) -> None:
+        """Wait until what has been stored is in the database."""
+        self._writer.settle()
 
     def close(self) -> None:
-        """End the session; the writer goes on for the other shells."""
-        self.end_session()
-
-    def stop(self) -> None:
-        """End the session and the writer: the kernel stops."""
-        self.end_session()
-        if self._writer is not None:
-            self._writer.stop()
-
-    # ---- reading ---------------------------------------------------------------------
-
-    def _run_sql(self, sql: str, params: tuple[Any, ...], raw: bool = True, output: bool = False, latest: bool = False) -> Iterable[Any]:
-        """Yield (session, line, input or (input, output)) of the database; nothing if it cannot be read."""
-        column = "source_raw" if raw else "source"
-        source = "history"
-        if output:
-            source = "history LEFT JOIN output_history USING (session, line)"
-            column = f"history.{column}, output_history.output"
-        if latest:
-            column += ", MAX(session * 128 * 1024 + line)"
-        rows = self._query(f"SELECT session, line, {column} FROM {source} " + sql, params)
-        if latest:
-            rows = [row[:-1] for row in rows]
-        return ((row[0], row[1], (row[2], row[3])) for row in rows) if output else iter(rows)
-
-    def _query(self, sql: str, params: tuple[Any, ...] = ()) -> list[Any]:
-        if self._writer is None:
-            return []
-        self._writer.flush()
-        if not Path(self._writer.file).exists():
-            return []
-        try:
-            connection = sqlite3.connect(f"file:{self._writer.file}?mode=ro", uri=True, timeout=FLUSH)
-            try:
-                return list(connection.execute(sql, params))
-            finally:
-                connection.close()
-        except sqlite3.Error as error:
-            log.debug("history could not be read: %s", error)
-            return []
-
-    def get_tail(self, n: int = 10, raw: bool = True, output: bool = False, include_latest: bool = False) -> Iterable[Any]:
-        """Return the last n inputs, oldest first: of this session from memory, of earlier ones from the database."""
-        self.writeout_cache()
-        here = list(self._get_range_session(1 if not include_latest else 1, None, raw, output))
-        here = here if include_latest else here[:-1]
-        mine = [(self.session_number, *row[1:]) for row in here][-n:] if n else []
-        missing = n - len(mine)
-        if missing <= 0:
-            return mine
-        older = self._run_sql("WHERE session != ? ORDER BY session DESC, line DESC LIMIT ?", (self.session_number or -1, missing), raw, output)
-        return [*reversed(list(older)), *mine]
-
-    def get_last_session_id(self) -> int | None:
-        """Return the number of the session before this one."""
-        rows = self._query("SELECT MAX(session) FROM sessions WHERE session != ?", (self.session_number or -1,))
-        return rows[0][0] if rows else None
-
-    def get_session_info(self, session: int = 0) -> Any:
-        """Return (session, start, end, number of inputs, remark). Session 0 is this one, -1 the one before."""
-        self.writeout_cache()
-        number = session if session > 0 else self.session_number + session
-        rows = self._query("SELECT * FROM sessions WHERE session == ?", (number,))
-        return rows[0] if rows else (number, None, None, None, "")
-
-    def get_range(self, session: int = 0, start: int = 1, stop: int | None = None, raw: bool = True, output: bool = False) -> Iterator[Any]:
-        """Yield inputs of a session (0: this one; negative: before this one), from `start` up to but not `stop`."""
-        if session <= 0:
-            self.writeout_cache()
-            if session == 0 or self.session_number + session == self.session_number:
-                yield from self._get_range_session(start, stop, raw, output)
-                return
-            session += self.session_number or (self.get_last_session_id() or 0) + 1
-        if stop is None:
-            where, limits = "line >= ?", (session, start)
-        else:
-            where, limits = "line >= ? AND line < ?", (session, start, stop)  # type: ignore[assignment]
-        yield from self._run_sql(f"WHERE session==? AND {where}", limits, raw=raw, output=output)
-
-    @property
-    def db(self) -> Any:
-        """A connection for code that wants one; opened on demand."""
-        if self._writer is None:
-            return sqlite3.connect(":memory:")
-        return sqlite3.connect(self._writer.file, timeout=FLUSH)
+        """Write what is left and close the database. The main run's history does it for all."""
+        self._writer.close()
+        with self._reading:
+            if self._reader is not None and self._reader[1] is not self._writer.memory:
+                self._reader[1].close()
+            self._reader = None
 
     def __del__(self) -> None:
-        """Leave the writer to others."""
+        pass  # IPython's stops a thread that we do not have
 
-    def search(self, pattern: str = "*", raw: bool = True, search_raw: bool = True, output: bool = False, n: int | None = None, unique: bool = False) -> Iterator[Any]:  # fmt: skip
-        """Yield inputs that match a glob pattern, oldest first."""
-        self.writeout_cache()
-        column = "history.source_raw" if search_raw else "history.source"
-        sql = f"WHERE {column} GLOB ?"
-        if unique:
-            sql += f" GROUP BY {column}"
-        params: tuple[Any, ...] = (pattern,)
-        if n is not None:
-            sql += " ORDER BY session DESC, line DESC LIMIT ?"
-            params += (n,)
-        elif unique:
-            sql += " ORDER BY session, line"
-        found = list(self._run_sql(sql, params, raw=raw, output=output, latest=unique))
-        return reversed(found) if n is not None else iter(found)
+    # ---- out -----------------------------------------------------------------------
+
+    @property
+    def db(self) -> Any:  # type: ignore[override]
+        """A connection for readers."""
+        with self._reading:
+            pid = os.getpid()
+            usable = self._reader is not None and self._reader[0] == pid
+            if not usable or (self._writer.memory is not None and self._reader[1] is not self._writer.memory):
+                self._begin_session()  # the writer makes the tables and, if need be, turns to memory
+                self._writer.settle()
+                self._reader = (pid, self._writer.connect())
+            return self._reader[1]  # type: ignore[index]
+
+    def _run_sql(self, *args: Any, **options: Any) -> Iterable[Any]:
+        if not self.enabled:
+            return []
+        with self._reading:
+            return list(super()._run_sql(*args, **options))
+
+
+def _text(text: str) -> str:
+    """Return what SQLite can store: it takes no lone surrogates."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _is_on_network(path: str) -> bool:
+    """Whether a file is on a network file system, as far as the system tells."""
+    try:
+        mounts = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return False
+    directory = os.path.realpath(os.path.dirname(path) or ".") + "/"
+    found = ("", "")
+    for words in (line.split() for line in mounts):
+        point = words[1].replace("\\040", " ").rstrip("/") + "/"
+        if directory.startswith(point) and len(point) >= len(found[0]):
+            found = (point, words[2])
+    return found[1].startswith(NETWORK)

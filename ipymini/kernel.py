@@ -293,7 +293,7 @@ class Kernel:
         if executes:
             aborted = await self._fence(request, content or {})
             if self.descriptors is not None:
-                self.channels.call(self.descriptors.catch_up, wake=False)
+                self.descriptors.mark()
         self.reply(request, content, started)
         self.iopub.status("idle", parent=request)
         for waiting in aborted:

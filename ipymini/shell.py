@@ -1,228 +1,203 @@
-"""shell: IPython's shell with our displays, tracebacks, history and pager. Runs no requests (bridge does).
+"""shell: `ZMQInteractiveShell`, IPython's shell as a kernel needs it. Knows no requests' content and no replies.
 
-One `ZMQInteractiveShell` serves the main shell and every subshell. Configuration (formatters, magics, extensions,
-events, aliases) is the object's own, so it holds everywhere. What is the state of a run (execution count, history,
-payloads, last traceback, the hook's `_`) lives in a `RunState`, one for each subshell, found by the request that
-runs. In the shared namespace `In`, `Out`, `_` and their kin are the main shell's; a subshell's cells see their own.
+One object serves the main shell and all subshells; see `runs` for what each of them has of its own. What IPython
+swaps around every cell for the whole process (`sys.displayhook`, `sys.excepthook`, names in builtins, the `write`
+of the streams) is set once, by `install`, or not at all: two lanes would swap it under each other's hands.
 """
 
 import asyncio
 import builtins
 import os
-import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator, MutableMapping
-from contextlib import contextmanager
+from collections.abc import Callable
+from types import TracebackType
 from typing import Any
+from warnings import warn
 
+from IPython.core import page
+from IPython.core.autocall import ZMQExitAutocall
 from IPython.core.builtin_trap import BuiltinTrap
+from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.payload import PayloadManager
 from traitlets import Any as AnyTrait
-from traitlets import Type
+from traitlets import Instance, Type, default
 
-from ipymini import context, display
-from ipymini.cellfile import CellCompiler
-from ipymini.iopub import IOPub
+from ipymini import context
+from ipymini.compiler import CellCompiler
+from ipymini.display import AlwaysTrapped, ThriftyDisplayFormatter, ZMQDisplayPublisher, ZMQShellDisplayHook
+from ipymini.history import History
 from ipymini.lane import shielded
+from ipymini.messages import Content, Request
 from ipymini.nesting import outside_task
+from ipymini.runs import Cell, Overlay, Run
 
-_OWN_NAME = re.compile(r"_i{0,3}|__|___|_ih|_oh|_dh|In|Out|_i?\d+")
-
-
-class Overlay(MutableMapping[str, Any]):
-    """The namespace as a subshell's cell sees it: the shared one, but its own `In`, `Out`, `_`, `_3`, `_i3`."""
-
-    def __init__(self, shared: dict[str, Any], **own: Any):
-        self.shared, self.own = shared, own
-
-    def __getitem__(self, name: str) -> Any:
-        return self.own[name] if _OWN_NAME.fullmatch(name) and name in self.own else self.shared[name]
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        (self.own if _OWN_NAME.fullmatch(name) else self.shared)[name] = value
-
-    def __delitem__(self, name: str) -> None:
-        del (self.own if _OWN_NAME.fullmatch(name) and name in self.own else self.shared)[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter({**self.shared, **self.own})
-
-    def __len__(self) -> int:
-        return len({**self.shared, **self.own})
-
-
-class RunState:
-    """What one shell's runs change. Touched by the thread that runs its cells, and by threads those cells start."""
-
-    def __init__(self) -> None:
-        self.execution_count = 1
-        self.cell_number = 0  # the execution count that the running cell's execute_input said
-        self.code = ""
-        self.depth = 0  # run_cell within run_cell
-        self.history_manager: Any = None
-        self.payload_manager: Any = None
-        self.overlay: Overlay | None = None  # None: the main shell
-        self.exec_result: Any = None
-        self.last: Any = ""
-        self.last_but_one: Any = ""
-        self.last_but_two: Any = ""
-        self.hook_active = False
-        self.traceback: list[str] = []
-        self.display_error: tuple[str, str] | None = None  # of a formatter, while the hook was at work
-        self.was_interrupted: Callable[[], bool] = lambda: False
-        self.last_execution_succeeded = True
-        self.last_execution_result: Any = None
+ENVIRONMENT = {
+    "TERM": "xterm-color",
+    "CLICOLOR": "1",
+    "FORCE_COLOR": "1",
+    "CLICOLOR_FORCE": "1",
+    "PAGER": "cat",
+    "GIT_PAGER": "cat",
+}
+INLINE = "module://matplotlib_inline.backend_inline"
+GUIS = frozenset(
+    "inline nbagg webagg notebook ipympl widget qt qt5 qt6 wx tk gtk gtk3 osx macosx asyncio agg".split()
+)
+LAZY_MAGICS = (
+    *(("line", name) for name in ("edit", "clear", "less", "more", "man")),
+    *(("line", name) for name in ("connect_info", "qtconsole", "autosave", "subshell")),
+)
 
 
 def _of_run(name: str) -> Any:
-    return property(lambda self: getattr(self.run_state, name), lambda self, value: setattr(self.run_state, name, value))
+    """Make a property of the shell that is a field of the current run."""
+    return property(lambda shell: getattr(shell.run, name), lambda shell, value: setattr(shell.run, name, value))
 
 
-class RoutedBuiltinTrap(BuiltinTrap):
-    """IPython's names in `builtins`, put there once: taking them back would take them from another shell's cell."""
+class Parent(dict[str, Any]):
+    """A request as third parties know it, which remembers the request itself."""
 
-    def __enter__(self) -> "RoutedBuiltinTrap":
-        if not self._nested_level:
-            self._nested_level = 1
-            self.activate()
+    def __init__(self, request: Request):
+        super().__init__(request.as_dict())
+        self.request = request
+
+
+class NeverTrapped(BuiltinTrap):
+    """Puts names into builtins on `activate`, and leaves them there: all threads share builtins."""
+
+    def __enter__(self) -> "NeverTrapped":
         return self
 
-    def __exit__(self, kind: Any, value: Any, trace: Any) -> bool:
+    def __exit__(self, *error: object) -> Any:
         return False
 
 
 class ZMQInteractiveShell(InteractiveShell):
-    """IPython's shell in a kernel. The name is what rich, pandas, plotly and many others look for."""
+    """IPython's shell in a kernel. Third parties know it by this name."""
 
-    displayhook_class = Type(display.ZMQShellDisplayHook)
-    display_pub_class = Type(display.ZMQDisplayPublisher)
+    displayhook_class = Type(ZMQShellDisplayHook)
+    display_pub_class = Type(ZMQDisplayPublisher)
     compiler_class = Type(CellCompiler)
-    kernel = AnyTrait(None)
-    exit_now = False
-    keepkernel_on_exit: bool | None = None
+    profile_dir = Instance("IPython.core.profiledir.ProfileDir", allow_none=True)  # not application's: 5 ms
+    exiter = Instance(ZMQExitAutocall)
+    kernel = AnyTrait()
+    iopub = AnyTrait()
+    keepkernel_on_exit = None
 
     execution_count = _of_run("execution_count")
-    history_manager = _of_run("history_manager")
+    history_manager = _of_run("history")
     payload_manager = _of_run("payload_manager")
+    display_pub = _of_run("display_pub")
     last_execution_succeeded = _of_run("last_execution_succeeded")
     last_execution_result = _of_run("last_execution_result")
-    _last_traceback = _of_run("traceback")
 
-    def __init__(self, *, iopub: IOPub, **kwargs: Any):
-        self.iopub = iopub
-        self.main_state = RunState()
-        self._states: dict[str, RunState] = {}  # replaced, never changed: other lanes read it bare
-        self.on_exit: Callable[[], None] = lambda: None
-        super().__init__(**kwargs)
+    def __init__(self, **traits: Any):
+        self._main_run = Run()
+        self._runs: dict[str, Run] = {}  # replaced, never changed: all lanes read it bare
+        self._is_ready = False
+        self._process = os.getpid()
+        super().__init__(**traits)
+        self._main_run.name_history()
+        self._is_ready = True
 
-    # ---- run states ------------------------------------------------------------
+    @default("exiter")
+    def _exiter_default(self) -> Any:
+        return ZMQExitAutocall(self)
 
-    @property
-    def run_state(self) -> RunState:
-        """The state of the shell whose request runs now; the main shell's where none does."""
-        states = self._states
-        if not states:
-            return self.main_state
-        request = context.own()
-        return states.get((request and request.subshell_id) or "", self.main_state)
-
-    def open_subshell(self, subshell_id: str) -> None:
-        """Make a run state: its own count, history and payloads over the shared namespace."""
-        from ipymini.history import LaneHistory
-
-        state = RunState()
-        state.payload_manager = PayloadManager(parent=self)
-        state.history_manager = LaneHistory(shell=self, parent=self, overlay=True)
-        outputs: dict[int, Any] = state.history_manager.output_hist
-        inputs = state.history_manager.input_hist_parsed
-        names = {"In": inputs, "_ih": inputs, "Out": outputs, "_oh": outputs, "_dh": state.history_manager.dir_hist}
-        state.overlay = Overlay(self.user_ns, **names, **dict.fromkeys(("_", "__", "___", "_i", "_ii", "_iii"), ""))
-        state.history_manager.namespace = state.overlay.own
-        self._states = {**self._states, subshell_id: state}
-
-    def close_subshell(self, subshell_id: str) -> None:
-        """Forget a run state."""
-        state = self._states.get(subshell_id)
-        self._states = {key: value for key, value in self._states.items() if key != subshell_id}
-        if state is not None:
-            state.history_manager.close()
-
-    # ---- what IPython's __init__ calls ----------------------------------------------
-
-    def init_environment(self) -> None:
-        """Tell programs that cells start that colours are welcome and pagers are not."""
-        os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
-        os.environ.update(TERM="xterm-color", CLICOLOR="1", FORCE_COLOR="1", CLICOLOR_FORCE="1", PAGER="cat", GIT_PAGER="cat")
-
-    def init_history(self) -> None:
-        """Keep history, on a thread of its own and off the start-up path."""
-        from ipymini.history import LaneHistory
-
-        self.history_manager = LaneHistory(shell=self, parent=self)
-        self.configurables.append(self.history_manager)
-
-    def init_builtins(self) -> None:
-        """Put IPython's names into `builtins`, for good."""
-        builtins.__dict__["__IPYTHON__"] = True
-        builtins.__dict__["display"] = _display
-        self.builtin_trap = RoutedBuiltinTrap(shell=self)
-        self.builtin_trap.__enter__()
-
-    def init_display_formatter(self) -> None:
-        """Make the formatter that remembers what has nothing to say."""
-        self.display_formatter = display.FastDisplayFormatter(parent=self)
-        self.configurables.append(self.display_formatter)
-
-    def init_displayhook(self) -> None:
-        """Make the one display hook, and set it."""
-        super().init_displayhook()
-        self.display_trap = display.RoutedDisplayTrap(hook=self.displayhook)
-        sys.displayhook = self.displayhook
-
-    def init_completer(self) -> None:
-        """Leave the completer for its first use: it costs a third of the shell."""
+    # ---- runs ------------------------------------------------------------------------
 
     @property
-    def Completer(self) -> Any:
-        """IPython's completer, made when it is first asked for."""
-        if "_completer" not in self.__dict__:
-            super().init_completer()
-            completer = self.__dict__["_completer"]
-            # Jedi is asked last, by `completion`: it costs a second at first and may cost 100 ms every time.
-            completer.jedi_wanted, completer.use_jedi = completer.use_jedi, False
-        return self.__dict__["_completer"]
+    def run(self) -> Run:
+        """The run of the request that caused what runs now."""
+        request = context.current()
+        subshell_id = request.header.get("subshell_id") if request is not None else None
+        return self._runs.get(subshell_id, self._main_run) if subshell_id else self._main_run
 
-    @Completer.setter
-    def Completer(self, value: Any) -> None:
-        self.__dict__["_completer"] = value
+    @property
+    def cell(self) -> Cell:
+        """The cell that caused what runs now; if it has ended, one that stands for it."""
+        run = self.run
+        return run.cells.get(context.current()) or Cell(run.execution_count - 1, is_recorded=False)
 
-    def init_magics(self) -> None:
-        """Register IPython's magics and those of kernels."""
-        super().init_magics()
-        from ipymini.magics import KernelMagics
+    def open_run(self, subshell_id: str) -> None:
+        """Make the run of a subshell."""
+        main, run = self._main_run, Run(subshell_id)
+        run.history = History(shell=self, parent=self, like=main.history)
+        run.payload_manager = PayloadManager(parent=self)
+        run.display_pub = main.display_pub
+        run.locals = Overlay(run.names, lambda: self.user_ns)
+        run.name_history()
+        self._runs = {**self._runs, subshell_id: run}
 
-        self.register_magics(KernelMagics)
-        self.magics_manager.register_alias("ed", "edit")
+    def close_run(self, subshell_id: str) -> None:
+        """Forget the run of a subshell."""
+        run = self._runs.get(subshell_id)
+        if run is not None:
+            self._runs = {key: other for key, other in self._runs.items() if key != subshell_id}
+            run.history.end_session()
 
-    def init_hooks(self) -> None:
-        """Send what IPython would page to the frontend."""
-        super().init_hooks()
+    def name_inputs(self, history: History, names: Content) -> None:
+        """Put `_i` and its kin where the run of this history has its names."""
+        for run in (self._main_run, *self._runs.values()):
+            if run.history is history:
+                run.names.update(names)
 
-        def as_payload(shell: Any, text: Any, start: int = 0, screen_lines: int = 0, pager_cmd: str | None = None) -> None:
-            data = text if isinstance(text, dict) else {"text/plain": text}
-            self.payload_manager.write_payload({"source": "page", "data": data, "start": start})
+    def init_user_ns(self) -> None:
+        """Fill the namespace. `In` and `Out` in it are the main run's, whichever run resets it."""
+        super().init_user_ns()
+        main = self._main_run
+        main.name_history()
+        self.user_ns_hidden.update({name: main.names[name] for name in ("In", "_ih", "Out", "_oh")})
+        session = os.environ.get("JPY_SESSION_NAME")
+        if session is not None:
+            self.user_ns["__session__"] = self.user_ns_hidden["__session__"] = session
+        for run in self._runs.values():
+            run.name_history()
 
-        self.set_hook("show_in_pager", lambda shell, *args, **kwargs: as_payload(shell, *args, **kwargs), 99)
+    def _set_user_ns(self, names: dict[str, Any]) -> None:
+        InteractiveShell.user_ns.fset(self, names)  # type: ignore[attr-defined]
+        self._main_run.names = names
 
-    # ---- running ------------------------------------------------------------------
+    user_ns = property(lambda self: self._user_ns, _set_user_ns)
+
+    # ---- who asked ---------------------------------------------------------------------
+
+    def get_parent(self) -> Content:
+        """Return the message that caused what runs now."""
+        request = context.current()
+        return Parent(request) if request is not None else {}
+
+    parent_header = property(get_parent)
+
+    def set_parent(self, parent: Content) -> Callable[[], None]:
+        """Make `parent` the cause of what the calling thread or task does from now on; return the undo."""
+        request = getattr(parent, "request", None)
+        if request is None and parent:
+            import json
+
+            header = parent.get("header", {})
+            request = Request(
+                header, parent.get("content", {}), header_json=json.dumps(header, default=str).encode()
+            )
+        return context.pin(request)
+
+    set_thread_parent = set_parent
+
+    @staticmethod
+    def reset_thread_parent(undo: Callable[[], None]) -> None:
+        """Undo a `set_thread_parent`."""
+        undo()
+
+    # ---- running code ------------------------------------------------------------------
 
     async def run_code(self, code_obj: Any, result: Any = None, *, async_: bool = False) -> bool:
-        """Run one code object of a cell; return whether it raised. The exception is shown and kept in `result`."""
-        __tracebackhide__ = "__ipython_bottom__"
-        names = self.run_state.overlay or self.user_ns
-        self.sys_excepthook = sys.excepthook
+        """Run a code object; return whether it failed. Whatever it raises is shown, and kept in `result`."""
+        __tracebackhide__ = "__ipython_bottom__"  # tracebacks leave out what is above
+        names = self.run.locals
+        if names is None:
+            names = self.user_ns
         try:
             if async_:
                 await eval(code_obj, self.user_global_ns, names)
@@ -231,139 +206,276 @@ class ZMQInteractiveShell(InteractiveShell):
                     exec(code_obj, self.user_global_ns, names)
             return False
         except SystemExit as error:
-            _keep(result, error)
+            self._failed(result, error)
             self.showtraceback(exception_only=True)
-            _warn_how_to_exit()
+            warn("To exit: use 'exit', 'quit', or Ctrl-D.", stacklevel=1)
         except self.custom_exceptions as error:
-            _keep(result, error)
-            self.CustomTB(*sys.exc_info())
-        except BaseException as error:
-            if type(error).__name__ != "BdbQuit":  # the debugger's own way out needs no traceback
-                self.showtraceback(running_compiled_code=True)
-            _keep(result, self._meant(error))
+            self._failed(result, error)
+            self.CustomTB(type(error), error, error.__traceback__)
+        except BaseException as caught:
+            error = self.as_interrupt(caught)
+            self._failed(result, error)
+            if not _is_quit(error):  # the user has left the debugger
+                self.showtraceback((type(error), error, error.__traceback__), running_compiled_code=True)
         return True
 
     runcode = run_code
 
-    def _meant(self, error: BaseException) -> BaseException:
-        """Return KeyboardInterrupt for the cancellation that an interrupt made, and any other error itself."""
-        if isinstance(error, asyncio.CancelledError) and self.run_state.was_interrupted():
+    @staticmethod
+    def _failed(result: Any, error: BaseException) -> None:
+        if result is not None:
+            result.error_in_exec = error
+
+    def as_interrupt(self, error: BaseException) -> BaseException:
+        """Return the KeyboardInterrupt that a cell's cancellation stands for, if an interrupt was its cause."""
+        if isinstance(error, asyncio.CancelledError) and self.cell.was_interrupted():
             return KeyboardInterrupt().with_traceback(error.__traceback__)
         return error
 
-    def ev(self, expr: str) -> Any:
-        """Evaluate an expression in the namespace as the running shell sees it."""
-        return eval(expr, self.user_global_ns, self.run_state.overlay or self.user_ns)
+    def user_expressions(self, expressions: dict[str, str]) -> Content:
+        """Evaluate expressions; return a mime bundle or an error for each."""
+        names = self.run.locals
+        if names is None:
+            names = self.user_ns
+        out: Content = {}
+        for key, expression in (expressions or {}).items():
+            try:
+                out[key] = self._format_user_obj(eval(expression, self.user_global_ns, names))
+            except BaseException:
+                out[key] = self._user_obj_error()
+        return out
 
-    @contextmanager
-    def _tee(self, channel: str) -> Iterator[None]:
-        # IPython copies all that is printed into history_manager.outputs, for ever: 80 MB in a million lines,
-        # and print takes three times as long.
-        yield
+    def _tee(self, channel: str) -> Any:
+        """Tee nothing: IPython keeps a copy of all that is printed, for good, and makes print three times slower."""
+        from contextlib import nullcontext
 
-    # ---- errors -----------------------------------------------------------------------
+        return nullcontext()
+
+    # ---- showing errors ----------------------------------------------------------------
+
+    def showtraceback(
+        self,
+        exc_tuple: Any = None,
+        filename: str | None = None,
+        tb_offset: int | None = None,
+        exception_only: bool = False,
+        running_compiled_code: bool = False,
+    ) -> None:
+        """Show the exception that is being handled, or `exc_tuple`; then, after %pdb, debug it."""
+        if (
+            self._show(exc_tuple, filename, tb_offset, exception_only, running_compiled_code)
+            and self.call_pdb
+            and not exception_only
+        ):
+            self.debugger(force=True)
 
     @shielded
-    def showtraceback(self, exc_tuple: Any = None, *args: Any, **kwargs: Any) -> None:
-        """Show an exception: as IPython does, and exception groups with their whole tree."""
-        kind, error, trace = exc_tuple if isinstance(exc_tuple, tuple) else sys.exc_info()
-        if error is not None:
-            meant = self._meant(error)
-            if meant is not error:
-                exc_tuple = (KeyboardInterrupt, meant, trace)
-            elif _holds_a_group(error) and not kwargs.get("exception_only"):
-                lines = "".join(traceback.format_exception(kind, error, trace.tb_next if trace else None))
-                self._showtraceback(type(error), error, lines.splitlines())
-                return
-        super().showtraceback(exc_tuple, *args, **kwargs)
+    def _show(
+        self, exc_tuple: Any, filename: str | None, offset: int | None, exception_only: bool, running: bool
+    ) -> bool:
+        """Render and publish; not to be interrupted, or a cell would fail without a word. Return if debuggable."""
+        try:
+            kind, value, trace = self._get_exc_info(exc_tuple)
+        except ValueError:
+            print("No traceback available to show.", file=sys.stderr)
+            return False
+        if issubclass(kind, SyntaxError):
+            self.showsyntaxerror(filename, running)
+            return False
+        if kind is UsageError:
+            self.show_usage_error(value)
+            return False
+        try:
+            stb = self._render(kind, value, trace, offset, exception_only)
+        except Exception as error:
+            stb = [f"(IPython could not render this traceback: {type(error).__name__})"]
+            stb += _plain(kind, value, trace)
+        self._showtraceback(kind, value, stb)
+        return True
 
-    @shielded
+    def _render(
+        self, kind: Any, value: Any, trace: Any, offset: int | None, exception_only: bool
+    ) -> list[str]:
+        if exception_only:
+            hint = "An exception has occurred, use %tb to see the full traceback.\n"
+            return [hint, *self.InteractiveTB.get_exception_only(kind, value)]
+        if hasattr(value, "_render_traceback_"):
+            return list(value._render_traceback_())
+        if _has_group(value):  # IPython cannot show the tree of a group
+            return _plain(kind, value, trace)
+        return list(self.InteractiveTB.structured_traceback(kind, value, trace, tb_offset=offset))
+
     def _showtraceback(self, etype: Any, evalue: Any, stb: list[str]) -> None:
-        state, text = self.run_state, safe_text(evalue)
-        state.traceback = list(stb)
-        if state.hook_active:
-            state.display_error = (etype.__name__, text)
-        self.iopub.error(etype.__name__, text, state.traceback)
+        """Publish an error and remember it for the reply."""
+        if os.getpid() != self._process:  # a forked child has no voice of its own
+            print("\n".join(stb), file=sys.stderr)
+            return
+        cell = self.cell
+        cell.shown = (evalue, stb)
+        if cell.is_formatting and cell.results:
+            cell.results[-1].error_in_exec = evalue
+            self.last_execution_succeeded = False
+        self.iopub.error(str(etype.__name__), as_text(evalue), stb)
 
-    # ---- what frontends and third parties ask for ------------------------------------------
+    def _format_exception_for_storage(self, exception: BaseException, *ignored: Any, **options: Any) -> Content:
+        """Return what %notebook wants to know; IPython renders each traceback a second time for it."""
+        shown, stb = self.cell.shown
+        text = as_text(exception)
+        return {"ename": type(exception).__name__, "evalue": text, "traceback": stb if shown is exception else []}
 
-    def get_parent(self) -> dict[str, Any]:
-        """Return the message that caused what runs now, as a dict."""
-        request = context.current()
-        return request.as_dict() if request else {}
+    def excepthook(self, etype: Any, value: Any, tb: TracebackType | None) -> None:
+        """Show an error that a callback (of a GUI toolkit, say) has handed to `sys.excepthook`."""
+        if context.own() is None:
+            sys.__excepthook__(etype, value, tb)
+        else:
+            self.showtraceback((etype, value, tb), tb_offset=0)
+
+    # ---- init: what differs, and what can wait -------------------------------------------
+
+    def init_environment(self) -> None:
+        """Tell child processes that they write to a notebook, in colour."""
+        os.environ.update(ENVIRONMENT)
+        os.environ.setdefault("MPLBACKEND", INLINE)
+
+    def init_history(self) -> None:
+        """Make the history; it opens nothing yet."""
+        self.history_manager = History(shell=self, parent=self)
+        self.configurables.append(self.history_manager)
+
+    def init_builtins(self) -> None:
+        """Make the names in builtins, for good."""
+        super().init_builtins()
+        self.builtin_trap = NeverTrapped(shell=self)
+
+    def init_display_formatter(self) -> None:
+        """Make the formatter that asks only those who may have an answer."""
+        self.display_formatter = ThriftyDisplayFormatter(parent=self)
+        self.configurables.append(self.display_formatter)
+
+    def init_displayhook(self) -> None:
+        """Make the one display hook."""
+        super().init_displayhook()
+        self.display_trap = AlwaysTrapped(hook=self.displayhook)
+
+    def init_hooks(self) -> None:
+        """Page with payloads."""
+        super().init_hooks()
+        from IPython.core.payloadpage import page as payload_page
+
+        self.set_hook("show_in_pager", page.as_hook(payload_page), 99)
+
+    def init_magics(self) -> None:
+        """Declare our magics; they are imported when one is called."""
+        super().init_magics()
+        for kind, name in LAZY_MAGICS:
+            self.magics_manager.register_lazy(name, "ipymini.magics:KernelMagics", kind)  # type: ignore[arg-type]
+        if "StoreMagics" not in self.config:  # else it may have variables to restore now; see `startup`
+            self.magics_manager.register_lazy("store", "IPython.extensions.storemagic:StoreMagics", "line")
+
+    def init_completer(self) -> None:
+        """Leave it for the first use: it takes 8 ms."""
+
+    _completer: Any = None
 
     @property
-    def parent_header(self) -> dict[str, Any]:
-        """The message that caused what runs now."""
-        return self.get_parent()
+    def Completer(self) -> Any:
+        """IPython's completer, made when somebody asks for it."""
+        if self._completer is None:
+            super().init_completer()
+        return self._completer
 
-    def set_parent(self, parent: dict[str, Any]) -> None:
-        """Make what this thread says from now on belong to another message (as `get_parent` returned it)."""
-        context.adopt(parent)
+    @Completer.setter
+    def Completer(self, completer: Any) -> None:
+        self._completer = completer
 
-    def set_thread_parent(self, parent: dict[str, Any]) -> Any:
-        """Like `set_parent`; return what `reset_thread_parent` takes."""
-        return context.adopt(parent)
+    @property
+    def configurables(self) -> list[Any]:
+        """The objects that %config knows."""
+        if self._is_ready and self._completer is None:
+            self._is_ready = False
+            _ = self.Completer
+            self._is_ready = True
+        return self._configurables
 
-    def reset_thread_parent(self, tokens: Any) -> None:
-        """Undo `set_thread_parent`, on the same thread."""
-        tokens()
+    @configurables.setter
+    def configurables(self, configurables: list[Any]) -> None:
+        self._configurables = configurables
+
+    def install(self) -> Callable[[], None]:
+        """Set what Python asks for by itself: display hook, except hook, names in builtins; return the undo."""
+        before = sys.displayhook, sys.excepthook
+        sys.displayhook, sys.excepthook = self.displayhook, self.excepthook
+        self.builtin_trap.activate()
+
+        def undo() -> None:
+            sys.displayhook, sys.excepthook = before
+            self.builtin_trap.deactivate()
+            for name in ("display", "__IPYTHON__"):
+                builtins.__dict__.pop(name, None)
+            self.restore_sys_module_state()
+            type(self).clear_instance()
+
+        return undo
+
+    # ---- what cells ask of the frontend --------------------------------------------------
 
     def set_next_input(self, text: str, replace: bool = False) -> None:
-        """Ask the frontend to fill the next cell (`replace`: this one). Only the last one counts."""
-        manager = self.payload_manager
-        others = [payload for payload in manager.read_payload() if payload["source"] != "set_next_input"]
-        manager.clear_payload()
-        for payload in (*others, {"source": "set_next_input", "text": text, "replace": replace}):
-            manager.write_payload(payload, single=False)
+        """Propose the code of the next cell; the last proposal counts."""
+        self.payload_manager.write_payload({"source": "set_next_input", "text": text, "replace": replace})
 
     def ask_exit(self) -> None:
-        """`exit` and `quit`: the frontend is asked, and the kernel stops unless it is to be kept."""
+        """Let the kernel stop after this cell (`exit`, `quit`), unless it was `exit(keep_kernel=True)`."""
         keep = bool(self.keepkernel_on_exit)
         self.payload_manager.write_payload({"source": "ask_exit", "keepkernel": keep})
-        if not keep:
-            self.on_exit()
         self.keepkernel_on_exit = None
+        if not keep:
+            self.exit_now = True
+            leave = getattr(self.kernel, "ask_exit", None)
+            if leave is not None:
+                leave()
 
-    def run_cell(self, *args: Any, **kwargs: Any) -> Any:
-        """Run a cell from within a cell; the running cell goes on with its own number and code."""
-        state = self.run_state
-        before = (state.cell_number, state.code, state.exec_result, state.hook_active)
-        state.cell_number, state.code = state.execution_count, str(args[0] if args else kwargs.get("raw_cell", ""))
-        try:
-            return super().run_cell(*args, **kwargs)
-        finally:
-            state.cell_number, state.code, state.exec_result, state.hook_active = before
+    def enable_gui(self, gui: str | None = None) -> None:
+        """Note which event loop %gui wants. TODO: run it, once there is a `gui` room."""
+        if gui and gui not in GUIS and gui != "none":
+            print(f"ERROR:root:Invalid GUI request {gui!r}, valid ones are:{sorted(GUIS)}", file=sys.stderr)
+            return
+        self.active_eventloop = gui
 
+    def show_usage(self) -> None:
+        """Page IPython's usage."""
+        from IPython.core.usage import interactive_usage
 
-def _display(*args: Any, **kwargs: Any) -> Any:
-    from IPython.display import display as ipython_display
-
-    return ipython_display(*args, **kwargs)
-
-
-def _keep(result: Any, error: BaseException) -> None:
-    if result is not None:
-        result.error_in_exec = error
+        page.page(interactive_usage)
 
 
-def _warn_how_to_exit() -> None:
-    import warnings
+def as_text(error: BaseException) -> str:
+    """Return `str(error)`, also of an error that cannot say it."""
+    try:
+        return str(error)
+    except Exception:
+        return "<an error whose text could not be made>"
 
-    warnings.warn("To exit: use 'exit', 'quit', or Ctrl-D.", UserWarning, stacklevel=2)
+
+def _is_quit(error: BaseException) -> bool:
+    bdb = sys.modules.get("bdb")
+    return bdb is not None and isinstance(error, bdb.BdbQuit)
 
 
-def _holds_a_group(error: BaseException | None) -> bool:
-    while error is not None:
+def _has_group(error: BaseException | None) -> bool:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
         if isinstance(error, BaseExceptionGroup):
             return True
+        seen.add(id(error))
         error = error.__cause__ or error.__context__
     return False
 
 
-def safe_text(value: Any) -> str:
-    """Return `str(value)`, also of an exception whose `__str__` raises."""
-    try:
-        return str(value)
-    except Exception as error:
-        return f"<str() of {type(value).__name__} raised {type(error).__name__}>"
+def _plain(kind: Any, value: Any, trace: TracebackType | None) -> list[str]:
+    """Return Python's own traceback, from the user's first frame on."""
+    while trace is not None and trace.tb_next is not None:
+        module = str(trace.tb_frame.f_globals.get("__name__", ""))
+        if module.partition(".")[0] not in ("IPython", "ipymini"):
+            break
+        trace = trace.tb_next
+    return "".join(traceback.format_exception(kind, value, trace)).rstrip("\n").split("\n")

@@ -11,8 +11,10 @@ touches a socket. The reader is never joined: a child that outlives the kernel m
 import codecs
 import io
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterable
+from functools import wraps
 from time import monotonic
 from typing import Any
 
@@ -139,12 +141,18 @@ def _write_all(descriptor: int, data: bytes) -> None:
 
 
 class Descriptors:
-    """Descriptors 1 and 2 as pipes into the outbox. All but `install` and its undo runs on the I/O thread."""
+    """Descriptors 1 and 2 as pipes into stream messages. All but `install` and its undo runs on the I/O thread.
+
+    Order among Python's text: what a pipe brought is kept back until the outbox has been drained, for Python
+    printed before it started the child. Calls that wait for a child (`os.system`, `Popen.wait`) leave a mark in
+    the outbox when they return: at a mark, what the pipes brought goes first.
+    """
 
     def __init__(self, channels: Channels):
         self._channels = channels
         self.saved: dict[str, int] = {}  # where the descriptors led before: the kernel's own log goes there
         self._readers: dict[int, tuple[str, Any]] = {}
+        self._kept_back: list[tuple[str, str]] = []  # (name, text) in order of reading
         self._recent = (0.0, 0)  # since when, and how many texts were sent since
 
     def install(self) -> Callable[[], None]:
@@ -157,21 +165,49 @@ class Descriptors:
             os.dup2(write_end, descriptor, inheritable=True)
             os.close(write_end)
             self._readers[read_end] = (name, codecs.getincrementaldecoder("utf-8")("replace"))
-            self._channels.watch(read_end, lambda end=read_end: self._read(end))  # type: ignore[misc]
+            self._channels.watch(read_end, lambda end=read_end: self._readable(end))  # type: ignore[misc]
+        before = (os.system, subprocess.Popen.wait)
+        os.system = self._marking(os.system)
+        subprocess.Popen.wait = self._marking(subprocess.Popen.wait)  # type: ignore[method-assign]
 
         def undo() -> None:
+            os.system, subprocess.Popen.wait = before  # type: ignore[method-assign]
             for name, descriptor in (("stdout", 1), ("stderr", 2)):
                 os.dup2(self.saved[name], descriptor, inheritable=True)
 
         return undo
 
-    def catch_up(self) -> None:
-        """Read what has been written so far: outputs of a cell belong before its reply."""
-        for end in list(self._readers):
-            self._read(end)
+    def _marking(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(function)
+        def marking(*args: Any, **kwargs: Any) -> Any:
+            result = function(*args, **kwargs)
+            self.mark()
+            return result
 
-    def _read(self, end: int) -> None:
-        """Send what a pipe holds, ahead of the outbox: a reply that waits there must not overtake it."""
+        return marking
+
+    def mark(self) -> None:
+        """Have the pipes read before whatever is said from now on. Any thread."""
+        self._channels.call(self._catch_up, wake=False)
+
+    def _catch_up(self) -> None:
+        for end in list(self._readers):
+            self._collect(end)
+        self._send()
+
+    def _readable(self, end: int) -> None:
+        if self._collect(end):
+            self._channels.drain()
+            self._send()
+            self._slow_down(end)
+
+    def _send(self) -> None:
+        kept, self._kept_back = self._kept_back, []
+        for name, text in kept:
+            self._channels.send_text(_latest(), name, text)
+
+    def _collect(self, end: int) -> bool:
+        """Read what a pipe holds; return whether that was anything."""
         name, decoder = self._readers[end]
         chunks = []
         for _ in range(16):  # a child that floods must not keep the I/O thread from its sockets
@@ -184,10 +220,9 @@ class Descriptors:
                 del self._readers[end]
                 break
             chunks.append(data)
-        text = decoder.decode(b"".join(chunks))
-        if text:
-            self._channels.send_text(_latest(), name, text)
-            self._slow_down(end)
+        if text := decoder.decode(b"".join(chunks)):
+            self._kept_back.append((name, text))
+        return bool(chunks)
 
     def _slow_down(self, end: int) -> None:
         """Let a pipe into which much dribbles rest, so that it joins; a few texts keep their place among Python's."""
