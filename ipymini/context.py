@@ -17,7 +17,6 @@ from types import coroutine
 from typing import Any
 
 from ipymini.messages import Request
-from ipymini.wire import dumps
 
 _request: ContextVar[Request | None] = ContextVar("ipymini_request", default=None)
 _latest: Request | None = None  # the main lane's running or last request; written by its thread only
@@ -51,17 +50,8 @@ def handling(request: Request | None) -> Iterator[None]:
         _request.reset(token)
 
 
-def adopt(message: dict[str, Any]) -> Callable[[], None]:
-    """Make a message (a dict, or only its header) the cause of what this thread or task does from now on.
-
-    Returns the undo, for the same thread. For third parties that keep parents as dicts.
-    """
-    header = message.get("header", message) or {}
-    known = current()
-    if known is not None and header.get("msg_id") == known.msg_id:
-        request: Request | None = known
-    else:
-        request = Request(header, message.get("content") or {}, header_json=dumps(header)) if header else None
+def pin(request: Request | None) -> Callable[[], None]:
+    """Make `request` the cause of what the calling thread or task does from now on; return the undo, for the same."""
     token = _request.set(request)
     return lambda: _request.reset(token)
 

@@ -20,6 +20,7 @@ from typing import Any
 
 from ipymini import context
 from ipymini.channels import Channels
+from ipymini.lane import safe_point
 
 PIPE_SIZES = (16 << 20, 1 << 20)  # bytes to ask for; a normal user gets 1 MiB: C code may hold the GIL while it writes
 BURST = 20  # texts from descriptors in a tenth of a second that leave at once
@@ -178,10 +179,12 @@ class Descriptors:
         return undo
 
     def _marking(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        @safe_point  # it only waits; user code does above it
         @wraps(function)
         def marking(*args: Any, **kwargs: Any) -> Any:
             result = function(*args, **kwargs)
             self.mark()
+            self._channels.wake()  # now: before another child writes
             return result
 
         return marking

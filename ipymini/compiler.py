@@ -1,0 +1,83 @@
+"""compiler: gives each cell a file name, and its source to tracebacks and debuggers. Does not run the code.
+
+The same code has the same name in the whole session, whichever cell it stands in: debuggers compute the name
+from the code (`debugInfo` tells them hash, seed and prefix) to set breakpoints in a cell before it has run.
+"""
+
+import os
+import struct
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache, lru_cache
+
+from IPython.core.compilerop import CachingCompiler
+
+HASH_SEED = 0xC70F6907
+_MASK = 0xFFFFFFFF
+_FACTOR = 0x5BD1E995
+
+
+@lru_cache(maxsize=256)
+def murmur2(data: bytes, seed: int = HASH_SEED) -> int:
+    """Return the 32-bit MurmurHash2 (Austin Appleby's, little endian), which frontends compute as well."""
+    state = (seed ^ len(data)) & _MASK
+    whole = len(data) & ~3
+    for word in struct.unpack(f"<{whole // 4}I", data[:whole]):
+        word = word * _FACTOR & _MASK
+        state = (state * _FACTOR ^ (word ^ word >> 24) * _FACTOR) & _MASK
+    if whole < len(data):
+        state = (state ^ int.from_bytes(data[whole:], "little")) * _FACTOR & _MASK
+    state = (state ^ state >> 13) * _FACTOR & _MASK
+    return state ^ state >> 15
+
+
+@cache
+def cell_directory(pid: int) -> str:
+    """Return the directory that the cells of this process seem to come from. Nothing is written there."""
+    return os.path.join(tempfile.gettempdir(), f"ipykernel_{pid}")
+
+
+def cell_file(code: str) -> str:
+    """Return the file name of a cell with this code, as typed. IPYKERNEL_CELL_NAME overrides it."""
+    name = os.environ.get("IPYKERNEL_CELL_NAME")
+    if name is not None:
+        return name
+    return os.path.join(cell_directory(os.getpid()), f"{murmur2(code.encode('utf-8', 'surrogatepass'))}.py")
+
+
+class CellCompiler(CachingCompiler):
+    """IPython's compiler with our file names, safe to use from several lanes at once.
+
+    `_shared` holds the `__future__` features that the session has switched on. What `extra_flags` adds for one
+    compilation (top-level await) is the calling thread's own: on a shared value, one lane would switch it off
+    under another's hands.
+    """
+
+    def __init__(self) -> None:
+        self._extra = threading.local()
+        super().__init__()
+
+    @property
+    def flags(self) -> int:
+        """The compiler flags in force for the calling thread."""
+        return self._shared | getattr(self._extra, "flags", 0)
+
+    @flags.setter
+    def flags(self, value: int) -> None:
+        self._shared = value & ~getattr(self._extra, "flags", 0)
+
+    @contextmanager
+    def extra_flags(self, flags: int) -> Iterator[None]:
+        """Add flags for what this thread compiles in the block."""
+        before = getattr(self._extra, "flags", 0)
+        self._extra.flags = before | flags
+        try:
+            yield
+        finally:
+            self._extra.flags = before
+
+    def get_code_name(self, raw_code: str, transformed_code: str, number: int) -> str:
+        """Return the name under which tracebacks and breakpoints know this cell."""
+        return cell_file(raw_code)
