@@ -1,111 +1,121 @@
-"""magics: what a kernel adds to IPython's magics, or does another way than a terminal. Speaks through the shell."""
+"""magics: the magic commands that a kernel has and plain IPython has not, or has otherwise. Imported at first use.
+
+Their texts follow what users of notebooks know; the docstrings are what `%magic?` shows.
+"""
 
 import json
 import os
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
+from IPython.core import page
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_magic, magics_class
 from IPython.core.magics import CodeMagics, MacroToEdit
-
-_SET_AUTOSAVE = "if (window.IPython && IPython.notebook) IPython.notebook.set_autosave_interval({})"
+from IPython.utils.process import arg_split
 
 
 @magics_class
 class KernelMagics(Magics):
-    """Magics that need a frontend."""
+    """Magics that need a frontend, or the kernel."""
+
+    _find_edit_target = staticmethod(CodeMagics._find_edit_target)
 
     @line_magic
-    def edit(self, parameter_s: str = "", last_call: Any = None) -> None:
-        """Ask the frontend to open an editor on a file, an object's source, or earlier input.
+    def edit(self, parameter_s: str = "", last_call: Any = ("", "")) -> None:
+        """Ask the frontend to open an editor on a file, a function's source or some history.
 
-        %edit [name | file | range]: options as in IPython's terminal; the cell goes on at once.
+        %edit [-p] [-r] [-n LINE] [FILE | OBJECT | RANGE]
+
+        -p edits what was edited last, -r takes the raw input, -n starts at that line.
         """
-        last_call = last_call or ["", ""]
         options, arguments = self.parse_options(parameter_s, "prn:")
+        remembered = list(last_call)
         try:
-            filename, line_number, _ = CodeMagics._find_edit_target(self.shell, arguments, options, last_call)
+            filename, line, _ = CodeMagics._find_edit_target(self.shell, arguments, options, remembered)
         except MacroToEdit:
-            print("Macro editing is not available: the editor belongs to the frontend.", file=sys.stderr)
-            return
-        except (TypeError, UsageError) as error:
-            print(error, file=sys.stderr)
+            print("Macro editing not yet implemented in 2-process model.")
             return
         if filename is None:
             return
-        payload = {"source": "edit_magic", "filename": os.path.abspath(filename), "line_number": line_number or 0}
+        payload = {"source": "edit_magic", "filename": str(Path(filename).absolute()), "line_number": line}
         self.shell.payload_manager.write_payload(payload)
 
     @line_magic
-    def clear(self, line: str = "") -> None:
-        """Clear the terminal that shows the output: prints the escape sequence."""
-        sys.stdout.write("\033[H\033[2J")
+    def clear(self, arg_s: str) -> None:
+        """Clear the terminal that the frontend is, if it is one."""
+        self.shell.system("clear" if os.name == "posix" else "cls")
 
     @line_magic
-    def less(self, line: str = "") -> None:
-        """Show a file in the frontend's pager."""
-        if not line.strip():
-            raise UsageError("expected a file name: %less FILE")
-        with open(os.path.expanduser(line.strip()), encoding="utf-8", errors="replace") as file:
-            text = file.read()
-        self._page(text)
+    def less(self, arg_s: str) -> None:
+        """Show a file in the frontend's pager: `%less FILE`. Python files are highlighted."""
+        if not arg_s:
+            raise UsageError("Missing filename.")
+        path = Path(arg_s)
+        content = path.read_text(encoding="utf-8", errors="replace")
+        if path.suffix == ".py":
+            content = self.shell.pycolorize(content)
+        page.page(content)
 
     more = line_magic("more")(less)
 
     @line_magic
-    def man(self, line: str = "") -> None:
-        """Show a manual page in the frontend's pager."""
-        if not line.strip():
-            raise UsageError("expected a topic: %man TOPIC")
-        self._page(self.shell.getoutput(f"man {line} | col -b", split=False))
-
-    def _page(self, text: str) -> None:
-        self.shell.payload_manager.write_payload({"source": "page", "data": {"text/plain": text}, "start": 0})
+    def man(self, arg_s: str) -> None:
+        """Show a manual page in the frontend's pager: `%man TOPIC`."""
+        page.page(self.shell.getoutput("man %s | col -b" % arg_s, split=False))
 
     @line_magic
-    def connect_info(self, line: str = "") -> None:
-        """Print the connection file's content and the ways to connect another client."""
-        kernel = self.shell.kernel
-        file = str(kernel.connection_file or "")
-        print(json.dumps(kernel.connection.as_dict(), indent=2))
+    def connect_info(self, arg_s: str) -> None:
+        """Show how other clients can connect to this kernel."""
+        file = str(self.shell.config.get("IPKernelApp", {}).get("connection_file", ""))
+        if not file:
+            print("This kernel has no connection file.", file=sys.stderr)
+            return
+        print(json.dumps(json.loads(Path(file).read_text(encoding="utf-8")), indent=2) + "\n")
         print(
-            "\nPaste the above JSON into a file, and connect with:\n"
+            "Paste the above JSON into a file, and connect with:\n"
             "    $> jupyter <app> --existing <file>\n"
             "or, if you are local, you can connect with just:\n"
             f"    $> jupyter <app> --existing {os.path.basename(file)}\n"
-            "or even just:\n    $> jupyter <app> --existing\n"
+            "or even just:\n"
+            "    $> jupyter <app> --existing\n"
             "if this is the most recent Jupyter kernel you have started."
         )
 
     @line_magic
-    def qtconsole(self, line: str = "") -> None:
-        """Open a Qt console on this kernel; arguments are handed on to it."""
-        import shlex
-        import subprocess
+    def qtconsole(self, arg_s: str) -> None:
+        """Open a qtconsole that is connected to this kernel. Arguments are passed on to it."""
+        from subprocess import DEVNULL, Popen
 
-        command = [sys.executable, "-m", "qtconsole", "--existing", str(self.shell.kernel.connection_file), *shlex.split(line)]
-        subprocess.Popen(command, start_new_session=True)
-
-    @line_magic
-    def autosave(self, line: str = "") -> None:
-        """Set how often the classic notebook saves itself: %autosave SECONDS, 0 for never."""
+        file = str(self.shell.config.get("IPKernelApp", {}).get("connection_file", ""))
+        command = [sys.executable, "-m", "qtconsole", "--existing", file, *arg_split(arg_s, os.name == "posix")]
         try:
-            seconds = int(line)
-        except ValueError:
-            raise UsageError(f"expected a number of seconds, {line!r} came: %autosave 120") from None
-        self.shell.display_pub.publish({"application/javascript": _SET_AUTOSAVE.format(seconds * 1000)})
-        print(f"Autosaving every {seconds} seconds" if seconds else "Autosave disabled")
+            Popen(command, stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL, start_new_session=True)
+        except OSError as error:
+            print(f"Could not start qtconsole: {error}", file=sys.stderr)
 
     @line_magic
-    def subshell(self, line: str = "") -> None:
-        """Print which subshell this cell runs in, and which there are."""
-        kernel = self.shell.kernel
-        request = self.shell.get_parent().get("header", {})
-        print(f"subshell id: {request.get('subshell_id') or None}")
-        print(f"thread id: {threading.get_ident()}")
+    def autosave(self, arg_s: str) -> None:
+        """Set the autosave interval of the classic notebook, in seconds: `%autosave 120`; 0 turns it off."""
+        try:
+            interval = int(arg_s)
+        except ValueError:
+            raise UsageError(f"%autosave requires an integer, got {arg_s!r}") from None
+        from IPython.display import Javascript, display
+
+        display(Javascript(f"IPython.notebook.set_autosave_interval({interval * 1000})"))
+        print(f"Autosaving every {interval} seconds" if interval else "Autosave disabled")
+
+    @line_magic
+    def subshell(self, arg_s: str) -> None:
+        """Show which subshell this cell runs in, and which there are."""
+        ids = getattr(self.shell.kernel, "subshell_ids", list)()
+        here = threading.current_thread()
+        print(f"subshell id: {self.shell.run.subshell_id}")
+        print(f"thread id: {here.ident}")
         print(f"main thread id: {threading.main_thread().ident}")
         print(f"pid: {os.getpid()}")
         print(f"thread count: {threading.active_count()}")
-        print(f"subshell list: {kernel.subshell_ids()}")
+        print(f"subshell list: {ids}")
