@@ -16,7 +16,7 @@ def patience():
     expect.set_options(timeout=30_000)
 
 
-def test_the_launcher_shows_the_kernel_with_its_logo_and_starts_it(page, lab):
+def test_the_launcher_shows_the_kernel_with_its_logo_and_starts_it(page, lab, screenshots):
     page.goto(f"{lab.url}lab?reset")
 
     card = page.locator('.jp-LauncherCard[data-category="Notebook"]')
@@ -25,6 +25,7 @@ def test_the_launcher_shows_the_kernel_with_its_logo_and_starts_it(page, lab):
     logo = card.locator("img.jp-Launcher-kernelIcon")
     expect(logo).to_have_attribute("src", "/kernelspecs/ipymini/logo-svg.svg")
     assert logo.evaluate("async image => { await image.decode(); return image.naturalWidth }") > 0
+    page.screenshot(path=str(screenshots / "launcher.png"))
 
     card.click()
     expect(page.locator(".jp-KernelName:visible")).to_have_text("Python 3 (ipymini)")
@@ -142,7 +143,7 @@ def test_tab_completes(open_notebook, page):
     page.keyboard.press("Tab")
     items = page.locator(".jp-Completer-item")
     expect(items.locator(".jp-Completer-match")).to_have_text(["OrderedDict"])
-    expect(items.locator(".jp-Completer-typeExtended")).to_have_text(["class"])
+    expect(items.locator(".jp-Completer-typeExtended")).to_have_text([re.compile("class|attribute")])
     page.keyboard.press("Enter")
     expect(notebook.cell(1).locator(".cm-content")).to_have_text("collections.OrderedDict")
 
