@@ -92,7 +92,8 @@ class Channels:
     def start(self) -> None:
         """Start the I/O thread and the heartbeat."""
         for thread in (self._thread, self._heart):
-            thread.pydev_do_not_trace = True  # type: ignore[attr-defined]  # the debugger never stops it
+            # The debugger neither shows nor stops it.
+            thread.pydev_do_not_trace = thread.is_pydev_daemon_thread = True  # type: ignore[attr-defined]
             thread.start()
 
     def send(self, channel: str, message: Message, prefix: Sequence[bytes] = (), *, patient: bool = True, wake: bool = True) -> None:

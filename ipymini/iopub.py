@@ -30,9 +30,9 @@ class IOPub:
         self._send(Message("status", {"execution_state": state}, _json(parent)), self._topic + b"status", wake=wake)
 
     def execute_input(self, code: str, execution_count: int) -> None:
-        """Repeat the code to all frontends. Wakes the I/O thread: it has to leave before a cell blocks."""
+        """Repeat the code to all frontends, within milliseconds: it has to leave before a cell blocks."""
         content = {"code": code, "execution_count": execution_count}
-        self._send(Message("execute_input", content, _json(_CURRENT)), self._topic + b"execute_input")
+        self._voice(Message("execute_input", content, _json(_CURRENT)), self._topic + b"execute_input")
 
     def execute_result(self, data: Content, metadata: Content, execution_count: int) -> None:
         """Publish the value of a cell's last expression."""

@@ -295,7 +295,10 @@ class Kernel:
             if self.descriptors is not None:
                 self.descriptors.mark()
         self.reply(request, content, started)
-        self.iopub.status("idle", parent=request)
+        more_to_do = bool(executes and self.main.queue)
+        self.iopub.status("idle", parent=request, wake=not more_to_do)
+        if more_to_do:  # a hand-over of the GIL for each cell would cost more than a short cell
+            self.channels.soft_wake()
         for waiting in aborted:
             with context.handling(waiting):
                 self._refuse(waiting, {"status": "aborted"})
