@@ -150,6 +150,7 @@ class Lane:
         self._latched: Request | None = None
         self._interrupted: set[Request] = set()
         self._gate = threading.Lock()
+        self._shot = False  # an exception has been set for the lane's thread; it may have struck or not; under _gate
         self._wake_waits = threading.Event() if runs_cells else None
         self._stopping = False
         self._ending = False  # stop as soon as nothing is left to do
@@ -386,6 +387,7 @@ class Lane:
                 return
             verdict = _verdict(frame)
             if verdict != "outside":
+                self._shot = True
                 _set_async_exception(self.ident or 0, KeyboardInterrupt)
                 if self._wake_waits is not None:
                     self._wake_waits.set()
@@ -458,13 +460,14 @@ class Interruptible:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        lane = self._lane
+        lane, task = self._lane, None
         while True:
             try:
                 with lane._gate:
-                    task = lane._doors.pop(self._request, None)
-                    if lane._look_again is None:
-                        _set_async_exception(lane.ident or 0, None)
+                    task = lane._doors.pop(self._request, task)
+                    shot, lane._shot = lane._shot, False
+                if shot:
+                    _let_it_strike()
                 break
             except KeyboardInterrupt:
                 continue  # set by another thread just before the door closed: it has struck, in time
@@ -473,5 +476,15 @@ class Interruptible:
                 task.uncancel()
 
 
-def _set_async_exception(ident: int, kind: type[BaseException] | None) -> None:
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(kind) if kind else None)
+def _set_async_exception(ident: int, kind: type[BaseException]) -> None:
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(kind))
+
+
+def _let_it_strike() -> None:
+    """Run the bytecode at which an exception that is set for this thread, and has not struck yet, strikes.
+
+    To withdraw it, with NULL, has a price up to Python 3.12: the interpreter goes on looking for it, in every thread,
+    at every call and loop; and a thread that is being debugged on 3.11 never gets beyond its next call.
+    """
+    for _ in range(10):
+        pass
