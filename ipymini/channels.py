@@ -156,21 +156,6 @@ class Channels:
         if self._watched.pop(descriptor, None) and descriptor in self._poller:
             self._poller.unregister(descriptor)
 
-    def rest(self, descriptor: int) -> None:
-        """Do not look at a descriptor for HOLD seconds: what dribbles in joins into one message. I/O thread only."""
-
-        def resume() -> None:
-            if descriptor in self._watched:
-                self._poller.register(descriptor, zmq.POLLIN)
-
-        if descriptor in self._poller:
-            self._poller.unregister(descriptor)
-            heapq.heappush(self._timers, (monotonic() + HOLD, next(self._ticket), resume))
-
-    def send_text(self, request: Request | None, name: str, text: str) -> None:
-        """Send stream text now, ahead of the outbox. I/O thread only: it is for what descriptors brought."""
-        self._send_text(request, name, [text])
-
     def send_while(self, wanted: Callable[[], bool], channel: str, message: Message, prefix: Sequence[bytes]) -> None:
         """Send as soon as the peer can be reached, trying for as long as `wanted()` says so."""
         frames = self.wire.encode(message, prefix)
@@ -307,7 +292,7 @@ class Channels:
                 pass  # the byte was read already, a forked child cannot have taken it but a spurious wake can come
         if self._timers:
             self._run_timers()
-        self.drain()
+        self._drain()
         if self._stuck:
             self._retry_stuck()
         for channel in ("control", "shell", "stdin", "iopub"):
@@ -342,8 +327,8 @@ class Channels:
         except Exception:
             log.exception("a call on the I/O thread failed")
 
-    def drain(self) -> None:
-        """Send what is in the outbox now. I/O thread only. What is added meanwhile waits: readers must not starve."""
+    def _drain(self) -> None:
+        """Send what is in the outbox now. What is added meanwhile waits: readers must not starve."""
         outbox, waiting = self._outbox, len(self._outbox)
         if not waiting:
             return

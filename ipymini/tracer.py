@@ -28,14 +28,6 @@ from ipymini.messages import IpyminiError, Request
 
 log = logging.getLogger("ipymini.tracer")
 
-SERVICE = (
-    "ipymini-io",
-    "ipymini-control",
-    "ipymini-language",
-    "ipymini-history",
-    "ipymini-debugger",
-    "IPythonHistorySavingThread",
-)
 # Modules whose frames are on top of a thread that stands still: it runs nothing of the user's.
 WAITING = ("ipymini.tracer", "ipymini.waits", "pydevd", "_pydev", "threading")
 
@@ -287,14 +279,15 @@ class Tracer:
 
 
 def mark_service_threads() -> None:
-    """Hide the kernel's own threads from pydevd: it neither lists nor traces nor stops them."""
+    """Hide what still shows of the kernel's own threads; the others are hidden where they are made."""
     for thread in threading.enumerate():
-        if thread.name.startswith(SERVICE):
+        name = thread.name
+        if name == "IPythonHistorySavingThread" or (name.startswith("ipymini-") and "-subshell-" not in name):
             hide(thread)
 
 
 def hide(thread: threading.Thread) -> None:
-    """Hide one thread from pydevd."""
+    """Hide one thread from pydevd: it neither lists nor traces nor stops it."""
     thread.pydev_do_not_trace = True  # type: ignore[attr-defined]
     thread.is_pydev_daemon_thread = True  # type: ignore[attr-defined]
 
