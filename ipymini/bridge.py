@@ -14,13 +14,13 @@ from typing import Any
 from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult
 from IPython.utils.tokenutil import token_at_cursor
 
-from ipymini import comms, context, startup
+from ipymini import comms, context, errors, startup
 from ipymini.compiler import cell_file
 from ipymini.completion import Completion
 from ipymini.lane import door
 from ipymini.messages import Content
 from ipymini.runs import Cell, Run
-from ipymini.shell import ZMQInteractiveShell, as_text
+from ipymini.shell import ZMQInteractiveShell
 
 log = logging.getLogger("ipymini.bridge")
 
@@ -42,9 +42,8 @@ class Bridge:
         kernel: Any = None,
         log: logging.Logger = log,
     ):
-        """`argv`: options as ipykernel knows them. Start-up files run before this returns; their output has no parent."""
+        """`argv`: options as ipykernel knows them. Start-up files run before this returns, outside of any request."""
         self.iopub = iopub
-        self.enter_cell: Callable[[], None] = lambda: None  # called on a cell's thread right before its code runs
         options = startup.Options(argv or [], connection_file)
         self.shell: ZMQInteractiveShell = ZMQInteractiveShell.instance(
             config=options.config,
@@ -92,7 +91,7 @@ class Bridge:
             self.iopub.execute_input(code, cell.number)
         if run.subshell_id is None and sys.displayhook is not shell.displayhook:
             sys.displayhook = shell.displayhook  # a cell has put its own there: that is for one cell
-        options = dict(store_history=is_stored, silent=silent, cell_id=cell_id, cell_meta=cell_meta)
+        options = {"store_history": is_stored, "silent": silent, "cell_id": cell_id, "cell_meta": cell_meta}
         run.cells[request] = cell
         try:
             try:
@@ -116,7 +115,6 @@ class Bridge:
             transformed = shell.transform_cell(code)
         except Exception:
             transformed, failed = code, sys.exc_info()
-        self.enter_cell()
         try:
             result = await shell.run_cell_async(
                 code, transformed_cell=transformed, preprocessing_exc_tuple=failed, **options
@@ -164,7 +162,7 @@ class Bridge:
             shown, traceback = cell.shown
             content |= {
                 "ename": type(error).__name__,
-                "evalue": as_text(error),
+                "evalue": errors.as_text(error),
                 "traceback": traceback if shown is not None else [],
                 "engine_info": {"engine_uuid": self.iopub.ident, "engine_id": -1, "method": "execute"},
             }
@@ -176,16 +174,14 @@ class Bridge:
         """Return the content of complete_reply. Any thread. Spec: "Completion"."""
         return self._completion.complete(code, cursor_pos)
 
-    def inspect(
-        self, code: str, cursor_pos: int, detail_level: int = 0, omit_sections: Any = ()
-    ) -> Content:
+    def inspect(self, code: str, cursor_pos: int, detail_level: int = 0, omit_sections: Any = ()) -> Content:
         """Return the content of inspect_reply. Any thread. Spec: "Introspection"."""
         name = token_at_cursor(code, cursor_pos)
         found: Content = {"status": "ok", "found": False, "data": {}, "metadata": {}}
         if not name:
             return found
         try:
-            bundle = self.shell.object_inspect_mime(
+            bundle: Content = self.shell.object_inspect_mime(
                 name, detail_level=1 if detail_level else 0, omit_sections=omit_sections
             )
         except KeyError:
@@ -230,15 +226,13 @@ class Bridge:
     # ---- life --------------------------------------------------------------------------
 
     def prime(self) -> None:
-        """Import what the first completion and the first traceback need. On a thread that has time."""
-        self._completion.prime()
-        from IPython.core import ultratb
-
-        try:
-            raise KeyError("primed")
-        except KeyError as error:
-            formatter = ultratb.AutoFormattedTB(mode="Context", theme_name=self.shell.colors, tb_offset=0)
-            formatter.structured_traceback(type(error), error, error.__traceback__)
+        """Import what the first traceback and the first completion need. On a thread that has time."""
+        with context.handling(None):
+            try:
+                raise KeyError("primed")
+            except KeyError as error:
+                self.shell.InteractiveTB.structured_traceback(type(error), error, error.__traceback__)
+            self._completion.prime()
 
     def open_subshell(self, subshell_id: str) -> None:
         """Make the run state of a subshell. Any thread."""

@@ -12,6 +12,7 @@ from typing import Any
 import comm
 from comm.base_comm import BaseComm, CommManager
 
+from ipymini.lane import door
 from ipymini.messages import Content, Request
 
 
@@ -28,7 +29,8 @@ class Comm(BaseComm):
         if Comm._send is None:
             return  # the kernel has ended; a comm that is collected afterwards says goodbye to nobody
         content = {"data": {} if data is None else data, "comm_id": self.comm_id, **keys}
-        Comm._send(msg_type, content, metadata=metadata or {}, buffers=tuple(buffers or ()), topic=self.topic)
+        frozen = tuple(_frozen(buffer) for buffer in buffers or ())
+        Comm._send(msg_type, content, metadata=metadata or {}, buffers=frozen, topic=self.topic)
 
 
 class Comms(CommManager):
@@ -36,6 +38,7 @@ class Comms(CommManager):
 
     kernel: Any = None
 
+    @door
     def handle(self, request: Request) -> None:
         """Give a comm_open, comm_msg or comm_close to the comm. Runs on the lane that the request addresses."""
         message = request.as_dict()
@@ -52,6 +55,12 @@ class Comms(CommManager):
         return {"status": "ok", "comms": comms}
 
 
+def _frozen(buffer: Any) -> Any:
+    """Return what stays as it is until it has been sent: an array's memory may change before that."""
+    view = memoryview(buffer)
+    return view if view.readonly and view.contiguous else view.tobytes()
+
+
 class _ToStderr(logging.Handler):
     """Shows what the `comm` package logs to whoever caused it."""
 
@@ -63,9 +72,9 @@ def install(send: Callable[..., None], kernel: Any = None) -> tuple[Comms, Calla
     """Replace the manager and the factory of the `comm` package; return our manager and the undo."""
     manager = Comms()
     Comms.kernel = Comm.kernel = kernel
-    Comm._send = staticmethod(send)  # type: ignore[assignment]
+    Comm._send = staticmethod(send)
     before = comm.create_comm, comm.get_comm_manager
-    comm.create_comm, comm.get_comm_manager = Comm, lambda: manager  # type: ignore[assignment]
+    comm.create_comm, comm.get_comm_manager = Comm, lambda: manager
     logger, handler = logging.getLogger("Comm"), _ToStderr(logging.WARNING)
     logger.addHandler(handler)
     propagate, logger.propagate = logger.propagate, False

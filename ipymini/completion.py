@@ -1,15 +1,30 @@
 """completion: complete_reply out of IPython's completer. Runs no code of its own.
 
-Names that exist are found first, by IPython's own matchers, in a millisecond. Jedi, which reads the code without
-running it, takes a hundred times as long and is asked only if they find nothing. IPYMINI_USE_JEDI=1 asks it
-always, 0 never; `c.Completer.use_jedi = False` also means never.
+Names that exist are found by IPython's own matchers, and names in the code itself by a tokenizer, within a
+millisecond. Jedi, which reads code without running it, takes a hundred times as long and is asked only if those
+find nothing. IPYMINI_USE_JEDI=1 asks it always, 0 never; `Completer.use_jedi = False` also means never.
 """
 
+import builtins
+import io
+import keyword
 import os
+import re
 import threading
+import tokenize
+from collections.abc import Iterator
+from types import ModuleType
 from typing import Any
 
 from ipymini.messages import Content
+
+LONGEST = 50_000  # characters of code that are looked through for names
+UNKNOWN = "<unknown>"
+
+_name_before = re.compile(r"(?<![\w.])[^\W\d]\w*$").search
+_path_before = re.compile(r"(?<![\w.)\]])((?:[^\W\d]\w*\.)+)$").search
+_FUNCTIONS = ("function", "builtin_function_or_method", "method", "method_descriptor", "wrapper_descriptor")
+_METHODS = ("method-wrapper", "classmethod", "staticmethod", "classmethod_descriptor", "cython_function_or_method")
 
 
 class Completion:
@@ -17,52 +32,140 @@ class Completion:
 
     def __init__(self, shell: Any):
         self._shell = shell
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._jedi = os.environ.get("IPYMINI_USE_JEDI", "")
         self._types = os.environ.get("IPYMINI_EXPERIMENTAL_COMPLETIONS", "1") != "0"
-        self._wants_jedi: bool | None = None  # what the configuration said
 
     def complete(self, code: str, cursor_pos: int) -> Content:
         """Return the content of complete_reply. Any thread."""
+        cursor_pos = max(0, min(cursor_pos, len(code)))
         with self._lock:
-            found = self._find(code, max(0, min(cursor_pos, len(code))))
-        start = found[0].start if found else cursor_pos
-        end = found[0].end if found else cursor_pos
-        metadata: Content = {}
-        if self._types:
-            metadata["_jupyter_types_experimental"] = [
-                {"start": one.start, "end": one.end, "text": one.text, "type": one.type, "signature": one.signature}
-                for one in found
-            ]
-        return {
+            found = self._find(code, cursor_pos)
+        content: Content = {
             "status": "ok",
-            "matches": [one.text for one in found],
-            "cursor_start": start,
-            "cursor_end": end,
-            "metadata": metadata,
+            "matches": [one["text"] for one in found],
+            "cursor_start": found[0]["start"] if found else cursor_pos,
+            "cursor_end": found[0]["end"] if found else cursor_pos,
+            "metadata": {},
         }
+        if self._types:
+            self._name_types(code, found)
+            content["metadata"]["_jupyter_types_experimental"] = found
+        return content
 
-    def _find(self, code: str, cursor_pos: int) -> list[Any]:
+    def _find(self, code: str, cursor_pos: int) -> list[Content]:
         completer = self._shell.Completer
-        if self._wants_jedi is None:
-            self._wants_jedi = bool(completer.use_jedi)
-        jedi = self._jedi != "0" and (self._wants_jedi or self._jedi == "1")
-        found = self._ask(completer, code, cursor_pos, jedi=jedi and self._jedi == "1")
-        if jedi and self._jedi != "1" and not found:
-            found = self._ask(completer, code, cursor_pos, jedi=True)
-        return found
+        wants_jedi = completer.use_jedi  # also as `%config` has just set it
+        allowed = self._jedi != "0" and (wants_jedi or self._jedi == "1")
+        try:
+            if not (allowed and self._jedi == "1"):
+                found = self._ask(completer, code, cursor_pos, jedi=False)
+                if not (found and found[0]["type"] == "path"):
+                    found = self._with_words(found, code, cursor_pos)
+                if found or not allowed:
+                    return found
+            return self._ask(completer, code, cursor_pos, jedi=True)
+        finally:
+            completer.use_jedi = wants_jedi
 
     @staticmethod
-    def _ask(completer: Any, code: str, cursor_pos: int, *, jedi: bool) -> list[Any]:
+    def _ask(completer: Any, code: str, cursor_pos: int, *, jedi: bool) -> list[Content]:
         from IPython.core.completer import provisionalcompleter, rectify_completions
 
         completer.use_jedi = jedi
         with provisionalcompleter():
-            return list(rectify_completions(code, completer.completions(code, cursor_pos)))
+            found = list(rectify_completions(code, completer.completions(code, cursor_pos)))
+        # Without jedi IPython repeats the dot before an attribute.
+        skip = 1 if found and all(one.text[:1] == "." == code[one.start : one.start + 1] for one in found) else 0
+        return [
+            {
+                "start": one.start + skip,
+                "end": one.end,
+                "text": one.text[skip:],
+                "type": one.type or UNKNOWN,
+                "signature": one.signature or "",
+            }
+            for one in found
+        ]
+
+    @staticmethod
+    def _with_words(found: list[Content], code: str, cursor_pos: int) -> list[Content]:
+        """Add the names that stand in the code itself, which has not run yet."""
+        before = _name_before(code[:cursor_pos])
+        if before is None or len(code) > LONGEST:
+            return found
+        start, end = before.start(), cursor_pos
+        if found and (found[0]["start"], found[0]["end"]) != (start, end):
+            return found
+        known = {one["text"] for one in found}
+        words = {word for word in _names(code, cursor_pos) if word.startswith(before[0])} - known
+        return found + [
+            {"start": start, "end": end, "text": word, "type": UNKNOWN, "signature": ""} for word in sorted(words)
+        ]
+
+    def _name_types(self, code: str, found: list[Content]) -> None:
+        """Say what the names stand for, as far as the objects tell without any code being run."""
+        if not any(one["type"] in (UNKNOWN, "variable", "attribute", "instance") for one in found):
+            return
+        path = _path_before(code[: found[0]["start"]])
+        objects: Content = {**vars(builtins), **self._shell.user_ns}
+        for part in path[1].rstrip(".").split(".") if path else ():
+            if part not in objects:
+                return
+            objects = _attributes(objects[part])
+        for one in found:
+            text = one["text"]
+            if text in objects:
+                one["type"] = _kind(objects[text])
+            elif keyword.iskeyword(text) and not path:
+                one["type"] = "keyword"
+            elif text.endswith("="):
+                one["type"] = "param"
 
     def prime(self) -> None:
-        """Make the completer and import jedi: its first completion takes a second."""
-        with self._lock:
-            self._find("pri", 3)
-            if self._jedi != "0" and self._wants_jedi:
-                self._ask(self._shell.Completer, "import os; os.pa", 16, jedi=True)
+        """Make the completer and import jedi: its first completion takes a second. Not under the lock."""
+        self.complete("pri", 3)
+        if self._jedi != "0" and (self._shell.Completer.use_jedi or self._jedi == "1"):
+            import jedi
+
+            jedi.Interpreter("import os\nos.pa", [{}]).complete(2, 5)
+
+
+def _names(code: str, cursor_pos: int) -> Iterator[str]:
+    """Yield the names in code, but for the one at the cursor."""
+    rows = code[:cursor_pos].split("\n")
+    cursor = (len(rows), len(rows[-1]))
+    try:
+        for token in tokenize.generate_tokens(io.StringIO(code).readline):
+            if token.type == tokenize.NAME and not token.start < cursor <= token.end:
+                if not keyword.iskeyword(token.string):
+                    yield token.string
+    except (tokenize.TokenError, SyntaxError):
+        return  # unfinished code: what came before it has been seen
+
+
+def _attributes(obj: Any) -> Content:
+    """Return an object's attributes as they are stored, not as `getattr` would compute them."""
+    kind = type(obj)
+    names: Content = {}
+    if issubclass(kind, ModuleType):
+        return dict(object.__getattribute__(obj, "__dict__"))
+    for one in reversed(type.__getattribute__(obj if issubclass(kind, type) else kind, "__mro__")):
+        names.update(type.__getattribute__(one, "__dict__"))
+    if not issubclass(kind, type):
+        try:
+            names.update(object.__getattribute__(obj, "__dict__"))
+        except (AttributeError, TypeError):
+            pass  # it has none
+    return names
+
+
+def _kind(obj: Any) -> str:
+    kind = type(obj)
+    if issubclass(kind, type):
+        return "class"
+    if issubclass(kind, ModuleType):
+        return "module"
+    if kind.__name__ in _FUNCTIONS or kind.__name__ in _METHODS:
+        return "function"
+    return "property" if kind is property else "instance"

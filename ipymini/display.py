@@ -6,14 +6,14 @@ One display hook and one publisher serve all lanes: what they need of a run they
 import builtins
 import threading
 from collections.abc import Callable
-from datetime import datetime, timezone
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, Literal
 from uuid import uuid4
 
 from IPython.core import formatters
+from IPython.core.display_trap import DisplayTrap
 from IPython.core.displayhook import DisplayHook
 from IPython.core.displaypub import DisplayPublisher
-from IPython.core.display_trap import DisplayTrap
 from IPython.core.formatters import BaseFormatter, DisplayFormatter
 from IPython.core.history import HistoryOutput
 from traitlets import Any as AnyTrait
@@ -53,10 +53,10 @@ class MessageHooks(threading.local):
             "msg_type": msg_type,
             "username": "kernel",
             "session": SESSION,
-            "date": datetime.now(timezone.utc),
+            "date": datetime.now(UTC),
             "version": PROTOCOL_VERSION,
         }
-        message: Content | None = {
+        message: Content = {
             "header": header,
             "msg_id": header["msg_id"],
             "msg_type": msg_type,
@@ -65,10 +65,22 @@ class MessageHooks(threading.local):
             "content": content,
         }
         for hook in list(self.hooks):
-            message = hook(message)
-            if message is None:
+            left = hook(message)
+            if left is None:
                 return None
+            message = left
         return message
+
+
+def _under(place: int) -> Any:
+    """Make a property of the hook that is one of the run's `_`, `__`, `___`."""
+
+    def write(hook: "ZMQShellDisplayHook", value: Any) -> None:
+        unders = list(hook.shell.run.unders)
+        unders[place] = value
+        hook.shell.run.unders = tuple(unders)
+
+    return property(lambda hook: hook.shell.run.unders[place], write)
 
 
 class ZMQShellDisplayHook(DisplayHook):
@@ -130,32 +142,13 @@ class ZMQShellDisplayHook(DisplayHook):
         elif results:
             results.pop()  # back to the one of the run_cell call around
 
-    @property
-    def _(self) -> Any:
-        return self.shell.run.unders[0]
-
-    @property
-    def __(self) -> Any:
-        return self.shell.run.unders[1]
-
-    @property
-    def ___(self) -> Any:
-        return self.shell.run.unders[2]
-
-    _ = _.setter(lambda self, value: self._set_under(0, value))
-    __ = __.setter(lambda self, value: self._set_under(1, value))
-    ___ = ___.setter(lambda self, value: self._set_under(2, value))
-
-    def _set_under(self, place: int, value: Any) -> None:
-        unders = list(self.shell.run.unders)
-        unders[place] = value
-        self.shell.run.unders = tuple(unders)
+    _, __, ___ = _under(0), _under(1), _under(2)
 
     def quiet(self) -> bool:
         """Return whether the code that runs ends in a semicolon."""
         result = self.exec_result
-        code = result.info.transformed_cell if result is not None else None
-        return bool(code) and ";" in code and self.semicolon_at_end_of_expression(code)
+        code = str(result.info.transformed_cell) if result is not None else ""
+        return ";" in code and bool(self.semicolon_at_end_of_expression(code))
 
     def check_for_underscore(self) -> None:
         """Take our `_` away where gettext has put its own into builtins."""
@@ -223,7 +216,7 @@ class AlwaysTrapped(DisplayTrap):
     def __enter__(self) -> "AlwaysTrapped":
         return self
 
-    def __exit__(self, *error: object) -> bool:  # type: ignore[override]
+    def __exit__(self, *error: object) -> Literal[False]:
         return False
 
     @property
@@ -239,12 +232,19 @@ class ZMQDisplayPublisher(DisplayPublisher):
         False, help="Keep what is displayed in the history, for %notebook. Memory grows with it."
     ).tag(config=True)
     shell = AnyTrait()
+    topic = b"display_data"
+    parent_header = property(lambda self: self.shell.get_parent())
 
     def __init__(self, shell: Any = None, **traits: Any):
         self._hooks = MessageHooks()
         self.register_hook, self.unregister_hook = self._hooks.register, self._hooks.unregister
         super().__init__(shell=None, **traits)  # with a shell it would register two callbacks for each cell
         self.shell = shell
+
+    def set_parent(self, parent: Content) -> Callable[[], None]:
+        """Make what this thread displays from now on belong to `parent`; return the undo."""
+        undo: Callable[[], None] = self.shell.set_parent(parent)
+        return undo
 
     def publish(
         self,
@@ -285,6 +285,11 @@ _STOCK = frozenset(
     kind
     for kind in vars(formatters).values()
     if isinstance(kind, type) and issubclass(kind, BaseFormatter) and kind is not formatters.PlainTextFormatter
+)
+# Types written in C have wrappers of their own around the one that looks into `type` and `__dict__`.
+_GENERIC = frozenset(
+    kind.__getattribute__
+    for kind in (object, int, float, complex, str, bytes, bytearray, list, tuple, dict, set, frozenset, Exception)
 )
 _PRINTERS = ("singleton_printers", "type_printers", "deferred_printers")
 
@@ -327,7 +332,7 @@ def _is_plain(obj: Any, kind: type) -> bool:
     return (
         type(kind).__getattribute__ is type.__getattribute__
         and not hasattr(type(kind), "__getattr__")
-        and kind.__getattribute__ is object.__getattribute__
+        and kind.__getattribute__ in _GENERIC  # type: ignore[comparison-overlap]
         and not hasattr(kind, "__getattr__")
         and not issubclass(kind, type)
         and obj.__class__ is kind

@@ -14,7 +14,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +74,7 @@ class Writer:
             with self._starting:
                 if self._thread is None:
                     thread = threading.Thread(target=self._run, name="ipymini-history", daemon=True)
+                    thread.pydev_do_not_trace = thread.is_pydev_daemon_thread = True  # type: ignore[attr-defined]
                     thread.start()
                     self._thread = thread
 
@@ -190,6 +191,7 @@ class History(HistoryManager):
         self._reader: tuple[int, Any] | None = None  # (process id, connection)
         self._reading = threading.RLock()  # readers only; the writer does not take it
         self._session: Session | None = None
+        self._writer: Writer
         if like is not None:
             self.dir_hist = like.dir_hist  # the working directory is the process's
             self.hist_file, self._writer = like.hist_file, like._writer
@@ -259,13 +261,17 @@ class History(HistoryManager):
     def end_session(self) -> None:
         """Fill in the end of the session."""
         if self._session is not None:
-            now, count = datetime.now(timezone.utc).isoformat(" "), len(self.input_hist_parsed) - 1
-            self._put_end(self._session, now, count)
+            now, count = datetime.now(UTC).isoformat(" "), len(self.input_hist_parsed) - 1
+            self._change("end=?, num_cmds=?", now, count)
             self._session = None
 
-    def _put_end(self, session: Session, now: str, count: int) -> None:
-        statement = "UPDATE sessions SET end=?, num_cmds=? WHERE session==?"
-        self._writer.put(lambda connection: connection.execute(statement, (now, count, session.number)) and None)
+    def name_session(self, name: str) -> None:
+        """Give the session a name."""
+        self._change("remark=?", name)
+
+    def _change(self, fields: str, *values: Any) -> None:
+        session, statement = self._begin_session(), f"UPDATE sessions SET {fields} WHERE session==?"
+        self._writer.put(lambda connection: connection.execute(statement, (*values, session.number)) and None)
 
     def new_session(self, conn: Any = None) -> None:
         """Begin another session with the next input."""
@@ -301,22 +307,47 @@ class History(HistoryManager):
     # ---- out -----------------------------------------------------------------------
 
     @property
-    def db(self) -> Any:  # type: ignore[override]
+    def db(self) -> Any:
         """A connection for readers."""
         with self._reading:
-            pid = os.getpid()
-            usable = self._reader is not None and self._reader[0] == pid
-            if not usable or (self._writer.memory is not None and self._reader[1] is not self._writer.memory):
-                self._begin_session()  # the writer makes the tables and, if need be, turns to memory
-                self._writer.settle()
-                self._reader = (pid, self._writer.connect())
-            return self._reader[1]  # type: ignore[index]
+            if self._reader is not None:
+                pid, connection = self._reader
+                if pid == os.getpid() and self._writer.memory in (None, connection):
+                    return connection
+            self._begin_session()  # the writer makes the tables and, if need be, turns to memory
+            self._writer.settle()
+            connection = self._writer.connect()
+            self._reader = (os.getpid(), connection)
+            return connection
+
+    def init_db(self) -> None:
+        """Nothing: the writer and the readers open their own."""
+
+    def get_session_info(self, session: int = 0) -> Any:
+        """Return (session, start, end, number of inputs, remark). Session 0 is this one, -1 the one before."""
+        number = session if session > 0 else self.session_number + session
+        self._writer.settle()
+        rows = self._read(lambda: self.db.execute("SELECT * from sessions where session == ?", (number,)))
+        return rows[0] if rows else None
 
     def _run_sql(self, *args: Any, **options: Any) -> Iterable[Any]:
+        return self._read(lambda: super(History, self)._run_sql(*args, **options))
+
+    def _read(self, query: Callable[[], Iterable[Any]]) -> list[Any]:
+        """Return the rows of a query; none if the database cannot be read.
+
+        IPython takes any error for a broken database and renames the file: also when it is only locked.
+        """
         if not self.enabled:
             return []
+        import sqlite3
+
         with self._reading:
-            return list(super()._run_sql(*args, **options))
+            try:
+                return list(query())
+            except sqlite3.Error as error:
+                log.warning("history not read: %s path=%s", error, self._writer.path)
+                return []
 
 
 def _text(text: str) -> str:

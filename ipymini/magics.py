@@ -13,15 +13,15 @@ from typing import Any
 from IPython.core import page
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_magic, magics_class
-from IPython.core.magics import CodeMagics, MacroToEdit
-from IPython.utils.process import arg_split
+from IPython.core.magics.code import CodeMagics, MacroToEdit
+from IPython.utils._process_common import arg_split
 
 
 @magics_class
 class KernelMagics(Magics):
     """Magics that need a frontend, or the kernel."""
 
-    _find_edit_target = staticmethod(CodeMagics._find_edit_target)
+    shell: Any
 
     @line_magic
     def edit(self, parameter_s: str = "", last_call: Any = ("", "")) -> None:
@@ -53,18 +53,19 @@ class KernelMagics(Magics):
         """Show a file in the frontend's pager: `%less FILE`. Python files are highlighted."""
         if not arg_s:
             raise UsageError("Missing filename.")
-        path = Path(arg_s)
+        path = Path(arg_s).expanduser()
         content = path.read_text(encoding="utf-8", errors="replace")
-        if path.suffix == ".py":
-            content = self.shell.pycolorize(content)
-        page.page(content)
+        page.page(self.shell.pycolorize(content) if path.suffix == ".py" else content)
 
-    more = line_magic("more")(less)
+    @line_magic
+    def more(self, arg_s: str) -> None:
+        """Show a file in the frontend's pager: `%more FILE`."""
+        self.shell.run_line_magic("less", arg_s)
 
     @line_magic
     def man(self, arg_s: str) -> None:
         """Show a manual page in the frontend's pager: `%man TOPIC`."""
-        page.page(self.shell.getoutput("man %s | col -b" % arg_s, split=False))
+        page.page(self.shell.getoutput(f"man {arg_s} | col -b", split=False))
 
     @line_magic
     def connect_info(self, arg_s: str) -> None:
@@ -111,7 +112,7 @@ class KernelMagics(Magics):
     @line_magic
     def subshell(self, arg_s: str) -> None:
         """Show which subshell this cell runs in, and which there are."""
-        ids = getattr(self.shell.kernel, "subshell_ids", list)()
+        ids: list[str] = getattr(self.shell.kernel, "subshell_ids", list)()
         here = threading.current_thread()
         print(f"subshell id: {self.shell.run.subshell_id}")
         print(f"thread id: {here.ident}")

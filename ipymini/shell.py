@@ -9,7 +9,6 @@ import asyncio
 import builtins
 import os
 import sys
-import traceback
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any
@@ -24,7 +23,7 @@ from IPython.core.payload import PayloadManager
 from traitlets import Any as AnyTrait
 from traitlets import Instance, Type, default
 
-from ipymini import context
+from ipymini import context, errors
 from ipymini.compiler import CellCompiler
 from ipymini.display import AlwaysTrapped, ThriftyDisplayFormatter, ZMQDisplayPublisher, ZMQShellDisplayHook
 from ipymini.history import History
@@ -42,9 +41,7 @@ ENVIRONMENT = {
     "GIT_PAGER": "cat",
 }
 INLINE = "module://matplotlib_inline.backend_inline"
-GUIS = frozenset(
-    "inline nbagg webagg notebook ipympl widget qt qt5 qt6 wx tk gtk gtk3 osx macosx asyncio agg".split()
-)
+GUIS = frozenset("inline nbagg webagg notebook ipympl widget qt qt5 qt6 wx tk gtk gtk3 osx macosx asyncio agg".split())
 LAZY_MAGICS = (
     *(("line", name) for name in ("edit", "clear", "less", "more", "man")),
     *(("line", name) for name in ("connect_info", "qtconsole", "autosave", "subshell")),
@@ -77,7 +74,7 @@ class NeverTrapped(BuiltinTrap):
 class ZMQInteractiveShell(InteractiveShell):
     """IPython's shell in a kernel. Third parties know it by this name."""
 
-    displayhook_class = Type(ZMQShellDisplayHook)
+    displayhook_class: Any = Type(ZMQShellDisplayHook)
     display_pub_class = Type(ZMQDisplayPublisher)
     compiler_class = Type(CellCompiler)
     profile_dir = Instance("IPython.core.profiledir.ProfileDir", allow_none=True)  # not application's: 5 ms
@@ -157,7 +154,8 @@ class ZMQInteractiveShell(InteractiveShell):
             run.name_history()
 
     def _set_user_ns(self, names: dict[str, Any]) -> None:
-        InteractiveShell.user_ns.fset(self, names)  # type: ignore[attr-defined]
+        assert isinstance(names, dict)
+        self._user_ns = names
         self._main_run.names = names
 
     user_ns = property(lambda self: self._user_ns, _set_user_ns)
@@ -178,9 +176,7 @@ class ZMQInteractiveShell(InteractiveShell):
             import json
 
             header = parent.get("header", {})
-            request = Request(
-                header, parent.get("content", {}), header_json=json.dumps(header, default=str).encode()
-            )
+            request = Request(header, parent.get("content", {}), header_json=json.dumps(header, default=str).encode())
         return context.pin(request)
 
     set_thread_parent = set_parent
@@ -213,10 +209,10 @@ class ZMQInteractiveShell(InteractiveShell):
             self._failed(result, error)
             self.CustomTB(type(error), error, error.__traceback__)
         except BaseException as caught:
-            error = self.as_interrupt(caught)
-            self._failed(result, error)
-            if not _is_quit(error):  # the user has left the debugger
-                self.showtraceback((type(error), error, error.__traceback__), running_compiled_code=True)
+            meant = self.as_interrupt(caught)
+            self._failed(result, meant)
+            if not errors.is_quit(meant):  # the user has left the debugger
+                self.showtraceback((type(meant), meant, meant.__traceback__), running_compiled_code=True)
         return True
 
     runcode = run_code
@@ -232,15 +228,17 @@ class ZMQInteractiveShell(InteractiveShell):
             return KeyboardInterrupt().with_traceback(error.__traceback__)
         return error
 
+    def ev(self, expr: str) -> Any:
+        """Evaluate an expression as a cell of the current run would."""
+        names = self.run.locals
+        return eval(expr, self.user_global_ns, self.user_ns if names is None else names)
+
     def user_expressions(self, expressions: dict[str, str]) -> Content:
         """Evaluate expressions; return a mime bundle or an error for each."""
-        names = self.run.locals
-        if names is None:
-            names = self.user_ns
         out: Content = {}
         for key, expression in (expressions or {}).items():
             try:
-                out[key] = self._format_user_obj(eval(expression, self.user_global_ns, names))
+                out[key] = self._format_user_obj(self.ev(expression))
             except BaseException:
                 out[key] = self._user_obj_error()
         return out
@@ -286,24 +284,12 @@ class ZMQInteractiveShell(InteractiveShell):
             self.show_usage_error(value)
             return False
         try:
-            stb = self._render(kind, value, trace, offset, exception_only)
+            stb = errors.render(self.InteractiveTB, kind, value, trace, offset, exception_only)
         except Exception as error:
             stb = [f"(IPython could not render this traceback: {type(error).__name__})"]
-            stb += _plain(kind, value, trace)
+            stb += errors.plain(kind, value, trace)
         self._showtraceback(kind, value, stb)
         return True
-
-    def _render(
-        self, kind: Any, value: Any, trace: Any, offset: int | None, exception_only: bool
-    ) -> list[str]:
-        if exception_only:
-            hint = "An exception has occurred, use %tb to see the full traceback.\n"
-            return [hint, *self.InteractiveTB.get_exception_only(kind, value)]
-        if hasattr(value, "_render_traceback_"):
-            return list(value._render_traceback_())
-        if _has_group(value):  # IPython cannot show the tree of a group
-            return _plain(kind, value, trace)
-        return list(self.InteractiveTB.structured_traceback(kind, value, trace, tb_offset=offset))
 
     def _showtraceback(self, etype: Any, evalue: Any, stb: list[str]) -> None:
         """Publish an error and remember it for the reply."""
@@ -315,12 +301,12 @@ class ZMQInteractiveShell(InteractiveShell):
         if cell.is_formatting and cell.results:
             cell.results[-1].error_in_exec = evalue
             self.last_execution_succeeded = False
-        self.iopub.error(str(etype.__name__), as_text(evalue), stb)
+        self.iopub.error(str(etype.__name__), errors.as_text(evalue), stb)
 
     def _format_exception_for_storage(self, exception: BaseException, *ignored: Any, **options: Any) -> Content:
         """Return what %notebook wants to know; IPython renders each traceback a second time for it."""
         shown, stb = self.cell.shown
-        text = as_text(exception)
+        text = errors.as_text(exception)
         return {"ename": type(exception).__name__, "evalue": text, "traceback": stb if shown is exception else []}
 
     def excepthook(self, etype: Any, value: Any, tb: TracebackType | None) -> None:
@@ -368,7 +354,7 @@ class ZMQInteractiveShell(InteractiveShell):
         """Declare our magics; they are imported when one is called."""
         super().init_magics()
         for kind, name in LAZY_MAGICS:
-            self.magics_manager.register_lazy(name, "ipymini.magics:KernelMagics", kind)  # type: ignore[arg-type]
+            self.magics_manager.register_lazy(name, "ipymini.magics:KernelMagics", kind)
         if "StoreMagics" not in self.config:  # else it may have variables to restore now; see `startup`
             self.magics_manager.register_lazy("store", "IPython.extensions.storemagic:StoreMagics", "line")
 
@@ -446,36 +432,3 @@ class ZMQInteractiveShell(InteractiveShell):
         from IPython.core.usage import interactive_usage
 
         page.page(interactive_usage)
-
-
-def as_text(error: BaseException) -> str:
-    """Return `str(error)`, also of an error that cannot say it."""
-    try:
-        return str(error)
-    except Exception:
-        return "<an error whose text could not be made>"
-
-
-def _is_quit(error: BaseException) -> bool:
-    bdb = sys.modules.get("bdb")
-    return bdb is not None and isinstance(error, bdb.BdbQuit)
-
-
-def _has_group(error: BaseException | None) -> bool:
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        if isinstance(error, BaseExceptionGroup):
-            return True
-        seen.add(id(error))
-        error = error.__cause__ or error.__context__
-    return False
-
-
-def _plain(kind: Any, value: Any, trace: TracebackType | None) -> list[str]:
-    """Return Python's own traceback, from the user's first frame on."""
-    while trace is not None and trace.tb_next is not None:
-        module = str(trace.tb_frame.f_globals.get("__name__", ""))
-        if module.partition(".")[0] not in ("IPython", "ipymini"):
-            break
-        trace = trace.tb_next
-    return "".join(traceback.format_exception(kind, value, trace)).rstrip("\n").split("\n")

@@ -46,7 +46,7 @@ FLAGS = {
     "ignore-cwd": ("InteractiveShellApp", "ignore_cwd", True),
     "no-ignore-cwd": ("InteractiveShellApp", "ignore_cwd", False),
     "logstart": ("InteractiveShell", "logstart", True),
-    **{name: None for name in ("debug", "quick", "no-stdout", "no-stderr", "nosep", "init", "trio-loop", "no-banner")},
+    **dict.fromkeys(("debug", "quick", "no-stdout", "no-stderr", "nosep", "init", "trio-loop", "no-banner")),
 }
 APPLICATIONS = ("BaseIPythonApplication", "InteractiveShellApp", "IPKernelApp")  # later ones win
 FILES = ("ipython_config.py", "ipython_kernel_config.py")
@@ -171,7 +171,7 @@ def run(shell: Any, options: Options) -> None:
     _init_pylab(shell, options)
     extensions = ["storemagic"] if "StoreMagics" in options.config else []
     for name in [*extensions, *options.get("extensions", []), *options.get("extra_extensions", [])]:
-        _attempt(shell, lambda name=name: shell.extension_manager.load_extension(name))
+        _attempt(shell, shell.extension_manager.load_extension, name)
     shell.extension_manager.loaded.add("storemagic")  # declared by the shell, see its init_magics
     code, module = options.get("code_to_run", ""), options.get("module_to_run", "")
     first = os.environ.get("PYTHONSTARTUP")
@@ -189,13 +189,13 @@ def run(shell: Any, options: Options) -> None:
     if code:
         shell.run_cell(code, store_history=False)
     if module:
-        _attempt(shell, lambda: shell.safe_run_module(module, shell.user_ns))
+        _attempt(shell, shell.safe_run_module, module, shell.user_ns)
     shell._sys_modules_keys = set(sys.modules)
 
 
-def _attempt(shell: Any, action: Callable[[], Any]) -> Any:
+def _attempt(shell: Any, action: Callable[..., Any], *arguments: Any) -> Any:
     try:
-        return action()
+        return action(*arguments)
     except Exception:  # the user's configuration: it is told of errors like any code of the user's
         shell.showtraceback()
         return None
@@ -215,9 +215,9 @@ def _init_pylab(shell: Any, options: Options) -> None:
     if pylab:
         _attempt(shell, lambda: shell.enable_pylab(None if pylab == "auto" else pylab, import_all=import_all))
     elif matplotlib:
-        _attempt(shell, lambda: shell.enable_matplotlib(None if matplotlib == "auto" else matplotlib))
+        _attempt(shell, shell.enable_matplotlib, None if matplotlib == "auto" else matplotlib)
     elif gui:
-        _attempt(shell, lambda: shell.enable_gui(gui))
+        _attempt(shell, shell.enable_gui, gui)
 
 
 def _startup_files(options: Options) -> list[str]:

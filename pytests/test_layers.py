@@ -12,7 +12,19 @@ FLOORS = [
     ["__init__", "messages", "wire", "connection", "dap", "about"],
     ["context", "channels", "lane", "waits", "nesting", "processes"],
     ["iopub", "stdin", "streams"],
-    ["bridge", "shell", "completion", "history", "magics", "gui", "comms", "compat"]  # IPython's half
+    [
+        "bridge",
+        "startup",
+        "completion",
+        "shell",
+        "runs",
+        "display",
+        "errors",
+        "compiler",
+        "history",
+        "magics",
+    ]  # IPython's
+    + ["magics", "comms", "compat", "gui"]
     + ["debugger", "commands", "adapter", "tracer", "variables", "breakpoint"],  # and debugpy's
     ["kernel", "handlers", "cells", "kernelspec", "__main__"],
 ]
@@ -25,8 +37,8 @@ ARROWS = {
     "dap": {"messages"},
     "about": {"messages"},
     "lane": {"context", "waits"},
-    "bridge": {"shell", "completion", "history"},
-    "shell": {"history", "magics", "gui"},
+    "bridge": {"shell", "completion", "comms", "compiler", "errors", "runs", "startup"},
+    "shell": {"compiler", "display", "errors", "gui", "history", "runs"},
     "debugger": {"commands", "adapter", "tracer", "variables"},
     "commands": {"adapter", "variables"},
     "tracer": {"breakpoint"},
@@ -51,6 +63,7 @@ OUTSIDE = {
     "_pydevd_sys_monitoring": {"tracer"},
     "jupyter_core": {"kernelspec", "shell", "magics", "__main__"},
     "jupyter_client": {"magics", "compat", "__main__"},
+    "jedi": {"completion"},
     "psutil": {"processes"},
 }
 

@@ -1,0 +1,67 @@
+"""errors: exceptions of user code to the lines of a traceback. Publishes nothing.
+
+IPython's tracebacks, but without our own frames, and with the whole tree of an exception group.
+"""
+
+import sys
+import traceback
+from types import TracebackType
+from typing import Any
+
+
+def render(
+    formatter: Any, kind: Any, value: Any, trace: TracebackType | None, offset: int | None, exception_only: bool
+) -> list[str]:
+    """Return the lines that frontends show, in colour. `offset`: frames that IPython would leave out."""
+    if exception_only:
+        hint = "An exception has occurred, use %tb to see the full traceback.\n"
+        return [hint, *formatter.get_exception_only(kind, value)]
+    if hasattr(value, "_render_traceback_"):
+        return list(value._render_traceback_())
+    users = users_part(trace)
+    if has_group(value):  # IPython cannot show the tree of a group
+        return plain(kind, value, users)
+    if users is not trace:
+        offset = 0  # IPython would take its own frame away, which is gone
+    return list(formatter.structured_traceback(kind, value, users, tb_offset=offset))
+
+
+def plain(kind: Any, value: Any, trace: TracebackType | None) -> list[str]:
+    """Return the lines of Python's own traceback."""
+    return "".join(traceback.format_exception(kind, value, trace)).rstrip("\n").split("\n")
+
+
+def users_part(trace: TracebackType | None) -> TracebackType | None:
+    """Return a traceback from the user's first frame on; all of it if there is none."""
+    found = trace
+    while found is not None:
+        module = str(found.tb_frame.f_globals.get("__name__", ""))
+        if module.partition(".")[0] not in ("IPython", "ipymini"):
+            return found
+        found = found.tb_next
+    return trace
+
+
+def has_group(error: BaseException | None) -> bool:
+    """Whether an exception, or one in its chain, is an exception group."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        if isinstance(error, BaseExceptionGroup):
+            return True
+        seen.add(id(error))
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def is_quit(error: BaseException) -> bool:
+    """Whether the user has left a debugger: no failure to speak of."""
+    bdb = sys.modules.get("bdb")
+    return bdb is not None and isinstance(error, bdb.BdbQuit)
+
+
+def as_text(error: BaseException) -> str:
+    """Return `str(error)`, also of an error that cannot say it."""
+    try:
+        return str(error)
+    except Exception:
+        return "<an error whose text could not be made>"
