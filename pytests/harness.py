@@ -16,6 +16,7 @@ from typing import Any
 import zmq
 from jupyter_client import BlockingKernelClient, KernelManager
 from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_client.session import Session
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 KERNELS = REPOSITORY / "share" / "jupyter" / "kernels"
@@ -138,7 +139,7 @@ class KernelUnderTest:
 
     def second_client(self) -> "KernelUnderTest":
         """Return another client of the same kernel, connected and welcome."""
-        client = self.manager.client()
+        client = self.manager.client(session=Session(key=self.manager.session.key))  # one session sees no message twice
         client.start_channels()
         other = KernelUnderTest(self.manager, client, self.log)
         other.wait_for("iopub", "iopub_welcome")
