@@ -63,8 +63,7 @@ def run_kernel(argv: list[str]) -> int:
     except (CannotBind, connection.BadConnectionFile, IpyminiError) as error:
         print(f"ipymini: {error}", file=sys.stderr)
         return 1
-    signal.signal(signal.SIGINT, kernel.main.on_sigint)
-    signal.signal(signal.SIGTERM, lambda signum, frame: kernel.channels.call(kernel.stop))
+    handle_signals(kernel)
     watch_parent(kernel)
     try:
         kernel.start()
@@ -79,6 +78,26 @@ def run_kernel(argv: list[str]) -> int:
     gc.freeze()
     kernel.run()
     os._exit(0)  # not sys.exit: threads of the user's that are no daemons would hold it up
+
+
+def handle_signals(kernel: Any) -> None:
+    """SIGINT interrupts cells, SIGTERM shuts down in good order; forked children get Python's own handlers back."""
+    ours = {
+        signal.SIGINT: (kernel.main.on_sigint, signal.default_int_handler),
+        signal.SIGTERM: (lambda signum, frame: kernel.channels.call(kernel.stop), signal.SIG_DFL),
+    }
+
+    def in_child() -> None:
+        # Or `Pool.terminate` would wait for ever for children that take SIGTERM for the kernel's.
+        for number, (handler, default) in ours.items():
+            if signal.getsignal(number) is handler:
+                signal.signal(number, default)
+
+    for number, (handler, _) in ours.items():
+        signal.signal(number, handler)
+        # Kept as one object: a bound method is made anew each time it is looked up.
+        ours[number] = (signal.getsignal(number), ours[number][1])
+    os.register_at_fork(after_in_child=in_child)
 
 
 def split_options(argv: list[str]) -> tuple[Path | None, dict[str, Any], list[str]]:

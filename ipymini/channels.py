@@ -44,6 +44,7 @@ BUDGET = 64 << 20  # bytes in the outbox from which writers wait
 HIGH_WATER = 1000  # messages queued for one subscriber before they wait here
 PATIENCE = 5.0  # seconds a subscriber may not read before it loses messages
 LINGER = 500  # ms that closing sockets may take to get rid of their messages
+HEART_TIMEOUT = 0.5  # seconds for the heartbeat thread to notice the end
 ZERO_COPY = 65_536  # bytes from which a frame is not copied
 
 KINDS = {"shell": zmq.ROUTER, "stdin": zmq.ROUTER, "control": zmq.ROUTER, "iopub": zmq.XPUB, "hb": zmq.ROUTER}
@@ -96,7 +97,9 @@ class Channels:
             thread.pydev_do_not_trace = thread.is_pydev_daemon_thread = True  # type: ignore[attr-defined]
             thread.start()
 
-    def send(self, channel: str, message: Message, prefix: Sequence[bytes] = (), *, patient: bool = True, wake: bool = True) -> None:
+    def send(
+        self, channel: str, message: Message, prefix: Sequence[bytes] = (), *, patient: bool = True, wake: bool = True
+    ) -> None:
         """Encode here and now, and put the frames into the outbox.
 
         Raises TypeError or ValueError if the content cannot become JSON. `patient`: wait while the outbox
@@ -146,9 +149,11 @@ class Channels:
 
     def watch(self, descriptor: int, readable: Callable[[], None]) -> None:
         """Call `readable` on the I/O thread whenever there is something to read."""
+
         def begin() -> None:
             self._watched[descriptor] = readable
             self._poller.register(descriptor, zmq.POLLIN)
+
         self.call(begin)
 
     def unwatch(self, descriptor: int) -> None:
@@ -261,7 +266,7 @@ class Channels:
             zmq.proxy(heart, heart)  # echoes in C, without the GIL, until the context ends
         except zmq.ZMQError:
             pass  # that end
-        heart.close()
+        heart.close(linger=0)
 
     # ---- the I/O thread ----------------------------------------------------
 
@@ -279,8 +284,17 @@ class Channels:
                 if channel != "hb":
                     self._poller.unregister(socket)
                     socket.close()
-            self._context.term()
+            self._end_context()
             self._ended(crashed)
+
+    def _end_context(self) -> None:
+        """End zmq, waiting for what lingers; but not for a heartbeat thread that somebody holds up (a debugger)."""
+        self._context.shutdown()
+        self._heart.join(HEART_TIMEOUT)
+        if self._heart.is_alive():
+            log.warning("the heartbeat thread did not end in time: messages may be lost")
+        else:
+            self._context.term()
 
     def _turn(self) -> None:
         """One round: wait, send what is due, then read what has come."""

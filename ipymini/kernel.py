@@ -111,12 +111,13 @@ class Kernel:
     def debugger(self) -> "Debugger":
         """The debugger, imported at the first debug_request."""
         if self._debugger is None:
+            from ipymini.compiler import cell_file
             from ipymini.debugger import Debugger
 
             self._debugger = Debugger(
                 emit=lambda event: self.iopub.send("debug_event", event),
-                namespace=lambda: self.bridge.shell.user_ns,
-                cell_file=lambda code: self.bridge.cell_file(code),
+                namespace=lambda: self._bridge.shell.user_ns if self._bridge is not None else {},
+                cell_file=cell_file,
             )
         return self._debugger
 
@@ -293,7 +294,7 @@ class Kernel:
         if executes:
             aborted = await self._fence(request, content or {})
             if self.descriptors is not None:
-                self.descriptors.mark()
+                self.descriptors.catch_up()
         self.reply(request, content, started)
         more_to_do = bool(executes and self.main.queue)
         self.iopub.status("idle", parent=request, wake=not more_to_do)

@@ -79,7 +79,9 @@ class Request:
 
     def integer(self, key: str, *, default: int | None = None) -> int:
         """Return an integer field of the content. Raise BadContent if it is missing or no integer."""
-        found = self._field(key, lambda value: isinstance(value, int) and not isinstance(value, bool), "an integer", default)
+        found = self._field(
+            key, lambda value: isinstance(value, int) and not isinstance(value, bool), "an integer", default
+        )
         return int(found)
 
     def flag(self, key: str, *, default: bool | None = None) -> bool:
@@ -138,4 +140,9 @@ def reply_type(msg_type: str) -> str:
 
 def error_content(error: BaseException) -> Content:
     """Return the content of an error reply. Spec: "Request-reply"."""
-    return {"status": "error", "ename": getattr(error, "ename", type(error).__name__), "evalue": str(error), "traceback": []}
+    return {
+        "status": "error",
+        "ename": getattr(error, "ename", type(error).__name__),
+        "evalue": str(error),
+        "traceback": [],
+    }

@@ -131,7 +131,9 @@ class Stdin:
 
         def kernel_getpass(prompt: str = "Password: ", stream: Any = None, **unsupported: Any) -> str:
             if stream is not None or unsupported:
-                warnings.warn("stream and echo_char have no effect: the frontend shows the prompt", UserWarning, stacklevel=2)
+                warnings.warn(
+                    "stream and echo_char have no effect: the frontend shows the prompt", UserWarning, stacklevel=2
+                )
             return self.ask(prompt, password=True)
 
         builtins.input, getpass.getpass = kernel_input, kernel_getpass

@@ -13,9 +13,9 @@ import io
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterable
 from functools import wraps
-from time import monotonic
 from typing import Any
 
 from ipymini import context
@@ -23,7 +23,6 @@ from ipymini.channels import Channels
 from ipymini.lane import safe_point
 
 PIPE_SIZES = (16 << 20, 1 << 20)  # bytes to ask for; a normal user gets 1 MiB: C code may hold the GIL while it writes
-BURST = 20  # texts from descriptors in a tenth of a second that leave at once
 _own = context.own
 _latest = context.latest
 
@@ -142,19 +141,19 @@ def _write_all(descriptor: int, data: bytes) -> None:
 
 
 class Descriptors:
-    """Descriptors 1 and 2 as pipes into stream messages. All but `install` and its undo runs on the I/O thread.
+    """Descriptors 1 and 2 as pipes into the outbox.
 
-    Order among Python's text: what a pipe brought is kept back until the outbox has been drained, for Python
-    printed before it started the child. Calls that wait for a child (`os.system`, `Popen.wait`) leave a mark in
-    the outbox when they return: at a mark, what the pipes brought goes first.
+    Order among Python's text: reading a pipe and putting its text into the outbox is one step, under a lock. The
+    I/O thread does it when a pipe becomes readable; `os.system` and `Popen.wait` do it as they return, and the
+    kernel before a cell's reply, so that nothing said later can overtake what a child wrote before. The lock is
+    held for that step alone, and re-entrant: a signal handler may start a child.
     """
 
     def __init__(self, channels: Channels):
         self._channels = channels
         self.saved: dict[str, int] = {}  # where the descriptors led before: the kernel's own log goes there
         self._readers: dict[int, tuple[str, Any]] = {}
-        self._kept_back: list[tuple[str, str]] = []  # (name, text) in order of reading
-        self._recent = (0.0, 0)  # since when, and how many texts were sent since
+        self._lock = threading.RLock()
 
     def install(self) -> Callable[[], None]:
         """Put pipes in the place of descriptors 1 and 2; return the undo."""
@@ -166,10 +165,11 @@ class Descriptors:
             os.dup2(write_end, descriptor, inheritable=True)
             os.close(write_end)
             self._readers[read_end] = (name, codecs.getincrementaldecoder("utf-8")("replace"))
-            self._channels.watch(read_end, lambda end=read_end: self._readable(end))  # type: ignore[misc]
+            self._channels.watch(read_end, lambda end=read_end: self._read(end))  # type: ignore[misc]
         before = (os.system, subprocess.Popen.wait)
-        os.system = self._marking(os.system)
-        subprocess.Popen.wait = self._marking(subprocess.Popen.wait)  # type: ignore[method-assign]
+        os.system = self._catching_up(os.system)
+        subprocess.Popen.wait = self._catching_up(subprocess.Popen.wait)  # type: ignore[method-assign]
+        os.register_at_fork(after_in_child=self._enter_child)
 
         def undo() -> None:
             os.system, subprocess.Popen.wait = before  # type: ignore[method-assign]
@@ -178,62 +178,46 @@ class Descriptors:
 
         return undo
 
-    def _marking(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    def catch_up(self) -> None:
+        """Put into the outbox what has been written so far. Any thread."""
+        for end in list(self._readers):
+            self._read(end)
+
+    def _catching_up(self, function: Callable[..., Any]) -> Callable[..., Any]:
         @safe_point  # it only waits; user code does above it
         @wraps(function)
-        def marking(*args: Any, **kwargs: Any) -> Any:
+        def waits_for_a_child(*args: Any, **kwargs: Any) -> Any:
             result = function(*args, **kwargs)
-            self.mark()
-            self._channels.wake()  # now: before another child writes
+            self.catch_up()
             return result
 
-        return marking
+        return waits_for_a_child
 
-    def mark(self) -> None:
-        """Have the pipes read before whatever is said from now on. Any thread."""
-        self._channels.call(self._catch_up, wake=False)
+    def _enter_child(self) -> None:
+        self._readers, self._lock = {}, threading.RLock()
 
-    def _catch_up(self) -> None:
-        for end in list(self._readers):
-            self._collect(end)
-        self._send()
+    def _read(self, end: int) -> None:
+        with self._lock:
+            if end not in self._readers:
+                return
+            name, decoder = self._readers[end]
+            chunks = []
+            for _ in range(16):  # a child that floods must not keep the I/O thread from its sockets
+                try:
+                    data = os.read(end, 65_536)
+                except BlockingIOError:
+                    break
+                if not data:  # nobody can write any more: the undo has been done
+                    del self._readers[end]
+                    self._channels.call(lambda: self._forget(end))
+                    break
+                chunks.append(data)
+            if text := decoder.decode(b"".join(chunks)):
+                self._channels.write(_latest(), name, text)
 
-    def _readable(self, end: int) -> None:
-        if self._collect(end):
-            self._channels.drain()
-            self._send()
-            self._slow_down(end)
-
-    def _send(self) -> None:
-        kept, self._kept_back = self._kept_back, []
-        for name, text in kept:
-            self._channels.send_text(_latest(), name, text)
-
-    def _collect(self, end: int) -> bool:
-        """Read what a pipe holds; return whether that was anything."""
-        name, decoder = self._readers[end]
-        chunks = []
-        for _ in range(16):  # a child that floods must not keep the I/O thread from its sockets
-            try:
-                data = os.read(end, 65_536)
-            except BlockingIOError:
-                break
-            if not data:  # nobody can write any more; ours was open until the undo
-                self._channels.unwatch(end)
-                del self._readers[end]
-                break
-            chunks.append(data)
-        if text := decoder.decode(b"".join(chunks)):
-            self._kept_back.append((name, text))
-        return bool(chunks)
-
-    def _slow_down(self, end: int) -> None:
-        """Let a pipe into which much dribbles rest, so that it joins; a few texts keep their place among Python's."""
-        now = monotonic()
-        since, number = self._recent
-        self._recent = (since, number + 1) if now - since < 0.1 else (now, 1)
-        if number > BURST:
-            self._channels.rest(end)
+    def _forget(self, end: int) -> None:
+        self._channels.unwatch(end)
+        os.close(end)
 
 
 def _duplicate(descriptor: int) -> int:
@@ -274,4 +258,3 @@ def install(channels: Channels) -> tuple[OutStream, OutStream, Callable[[], None
         sys.stdout, sys.stderr = before
 
     return out, err, undo
-

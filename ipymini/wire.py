@@ -228,5 +228,3 @@ def _clean(value: Any, inside: tuple[int, ...] = ()) -> Any:
 
 def _key(key: Any) -> str:
     return key if isinstance(key, str) else str(key)
-
-

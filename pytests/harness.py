@@ -68,11 +68,19 @@ class KernelUnderTest:
         return {one: self.reply_messages(one)[0]["content"] for one in msg_ids}
 
     def outputs(self, msg_id: str, timeout: float = DEADLINE) -> list[str]:
-        """Return what iopub said about a request, up to idle, each message as one line of text."""
-        return [brief(message) for message in self.iopub(msg_id, timeout)]
+        """Return what iopub said about a request, up to idle, each message as one line; neighbouring texts as one."""
+        lines: list[str] = []
+        for message in self.iopub(msg_id, timeout):
+            line, name = brief(message), message["content"].get("name") if message["msg_type"] == "stream" else None
+            if name and lines and lines[-1].startswith(f"{name}:"):
+                lines[-1] += line.removeprefix(f"{name}:")  # how text is cut into messages is the clock's doing
+            else:
+                lines.append(line)
+        return lines
 
     def answer_input(self, value: str, timeout: float = DEADLINE, **parent: Any) -> dict[str, Any]:
         """Wait for an input_request, answer it, and return its content."""
+
         def waiting() -> list[dict[str, Any]]:
             return [
                 message

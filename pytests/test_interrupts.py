@@ -51,7 +51,9 @@ def test_an_idle_kernel_is_not_disturbed(kernel: KernelUnderTest, strike: Any) -
 
 
 @pytest.mark.parametrize("delay", [0, 0.0005, 0.001, 0.002, 0.004])
-def test_an_interrupt_hits_the_cell_it_races_or_nothing(kernel: KernelUnderTest, delay: float) -> None:  # I2, I3, I4, I11
+def test_an_interrupt_hits_the_cell_it_races_or_nothing(
+    kernel: KernelUnderTest, delay: float
+) -> None:  # I2, I3, I4, I11
     for _ in range(10):
         first = kernel.send("execute_request", code=f"import time; time.sleep({delay})", stop_on_error=False)
         if delay:
@@ -119,7 +121,9 @@ def test_a_task_of_an_earlier_cell_that_blocks_the_loop_does_not_save_the_cell(k
     assert kernel.reply(cell)["ename"] == "KeyboardInterrupt"
 
 
-def test_what_was_sent_before_is_aborted_and_what_is_sent_after_runs(kernel: KernelUnderTest, strike: Any) -> None:  # I16
+def test_what_was_sent_before_is_aborted_and_what_is_sent_after_runs(
+    kernel: KernelUnderTest, strike: Any
+) -> None:  # I16
     cell = running(kernel, CELLS["sleep"])
     queued = [kernel.send("execute_request", code="'queued'") for _ in range(3)]
     strike(kernel)
