@@ -2,7 +2,6 @@
 
 import json
 import os
-import secrets
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -68,7 +67,7 @@ class Connection:
 
 def new(**given: Any) -> Connection:
     """Return a connection of our own: a fresh key, loopback, ports to be chosen. `given` as in the file."""
-    return parse({"key": secrets.token_hex(32), **given})
+    return parse({"key": os.urandom(32).hex(), **given})
 
 
 def parse(data: dict[str, Any]) -> Connection:

@@ -25,6 +25,7 @@ from traitlets.config.configurable import LoggingConfigurable
 log = logging.getLogger("ipymini.history")
 
 GATHER = 0.2  # seconds in which inputs come together before they are committed
+FIRST_CELL = 0.3  # seconds in which opening the database does not compete with the first cells
 PATIENCE = 1.0  # seconds that a reader waits for the writer
 LOCKED = 0.5  # seconds that the writer waits for another process that holds the database
 CELLS_KEPT = 1000  # cells whose outputs are kept for %notebook
@@ -99,13 +100,10 @@ class Writer:
         """Open a connection of the caller's own; what it gets in memory is shared."""
         if self.memory is not None:
             return self.memory
-        import sqlite3  # 4 ms: not before it is needed
-
-        kinds = sqlite3.PARSE_DECLTYPES | sqlite3.PARSE_COLNAMES
-        options = {"check_same_thread": False, "timeout": LOCKED, "detect_types": kinds, **self._options}
-        return sqlite3.connect(self.path, **options)
+        return _connect(self.path, timeout=LOCKED, **self._options)
 
     def _run(self) -> None:
+        self._hurry.wait(FIRST_CELL)
         connection = self._open()
         ending = False
         while not ending:
@@ -125,25 +123,35 @@ class Writer:
     def _open(self) -> Any:
         import sqlite3
 
-        if self.path != ":memory:":
+        if self.path == ":memory:":
+            return self._in_memory()
+        try:
             try:
-                connection = self.connect()
-                if not _is_on_network(self.path):  # WAL needs memory that all its users share
-                    connection.execute("PRAGMA journal_mode=WAL")
-                connection.execute("PRAGMA synchronous=NORMAL")
-                with connection:
-                    for statement in _TABLES:
-                        connection.execute(statement)
-                return connection
-            except (sqlite3.Error, OSError) as error:
-                log.warning("history stays in memory: %s path=%s", error, self.path)
-        return self._in_memory()
+                return self._on_disk()
+            except sqlite3.OperationalError:
+                raise  # locked, read-only, no such directory: it may be a good database
+            except sqlite3.DatabaseError as error:
+                aside = f"{self.path}.broken-{datetime.now():%Y%m%d-%H%M%S}"
+                os.rename(self.path, aside)
+                log.warning("history begins anew: %s; the old file is now %s", error, aside)
+                return self._on_disk()
+        except (sqlite3.Error, OSError) as error:
+            log.warning("history stays in memory: %s path=%s", error, self.path)
+            return self._in_memory()
+
+    def _on_disk(self) -> Any:
+        connection = self.connect()
+        if not _is_on_network(self.path):  # WAL needs memory that all its users share
+            connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+        with connection:
+            for statement in _TABLES:
+                connection.execute(statement)
+        return connection
 
     def _in_memory(self) -> Any:
-        import sqlite3
-
         # One connection for all: a second one would open another, empty, database.
-        self.memory = sqlite3.connect(":memory:", check_same_thread=False)
+        self.memory = _connect(":memory:")
         for statement in _TABLES:
             self.memory.execute(statement)
         return self.memory
@@ -348,6 +356,14 @@ class History(HistoryManager):
             except sqlite3.Error as error:
                 log.warning("history not read: %s path=%s", error, self._writer.path)
                 return []
+
+
+def _connect(path: str, **options: Any) -> Any:
+    import sqlite3  # 4 ms: not before it is needed
+
+    sqlite3.register_converter("timestamp", lambda raw: datetime.fromisoformat(raw.decode()))
+    kinds = sqlite3.PARSE_DECLTYPES | sqlite3.PARSE_COLNAMES
+    return sqlite3.connect(path, **{"check_same_thread": False, "detect_types": kinds, **options})
 
 
 def _text(text: str) -> str:

@@ -5,9 +5,9 @@ call any method; content that cannot become JSON raises TypeError or ValueError 
 Spec: "Messages on the IOPub (PUB/SUB) channel".
 """
 
+import os
 from collections.abc import Sequence
 from typing import Any
-from uuid import uuid4
 
 from ipymini import context
 from ipymini.channels import Channels
@@ -22,7 +22,7 @@ class IOPub:
 
     def __init__(self, channels: Channels):
         self._channels = channels
-        self.ident = uuid4().hex
+        self.ident = os.urandom(16).hex()
         self._topic = f"kernel.{self.ident}.".encode()
 
     def status(self, state: str, *, parent: Request | None = _CURRENT, wake: bool = True) -> None:

@@ -23,7 +23,6 @@ next one in the same instant, the two signals become one, and are taken for the 
 
 import asyncio
 import contextvars
-import ctypes
 import logging
 import sys
 import threading
@@ -477,6 +476,8 @@ class Interruptible:
 
 
 def _set_async_exception(ident: int, kind: type[BaseException]) -> None:
+    import ctypes  # 2 ms, and only child lanes need it
+
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(kind))
 
 

@@ -1,12 +1,12 @@
 """messages: the envelope of the Jupyter messaging protocol. Knows no sockets, no threads, no JSON."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
-from uuid import uuid4
 
 PROTOCOL_VERSION = "5.5"
-SESSION = uuid4().hex  # this kernel's own session id, in the header of everything it sends
+SESSION = os.urandom(16).hex()  # this kernel's own session id, in the header of everything it sends
 
 Content = dict[str, Any]
 

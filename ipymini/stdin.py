@@ -9,12 +9,12 @@ Spec: "Messages on the stdin (ROUTER/DEALER) channel".
 import builtins
 import getpass
 import logging
+import os
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Any
-from uuid import uuid4
 
 from ipymini import context
 from ipymini.channels import Channels
@@ -35,7 +35,7 @@ class Waiter:
     """One question that waits. `answers` takes a str or an exception: SimpleQueue is safe in signal handlers."""
 
     request: Request
-    asked_id: str = field(default_factory=lambda: uuid4().hex)  # the msg_id of the input_request
+    asked_id: str = field(default_factory=lambda: os.urandom(16).hex())  # the msg_id of the input_request
     answers: "SimpleQueue[str | BaseException]" = field(default_factory=SimpleQueue)
 
 

@@ -5,17 +5,17 @@ Spec: "The Wire Protocol".
 """
 
 import json
+import os
 import re
 from binascii import b2a_base64
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from datetime import datetime, timezone
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from hashlib import new as new_hash
 from hmac import compare_digest
 from itertools import count
 from math import isfinite
 from typing import Any
-from uuid import uuid4
 
 from ipymini.messages import PROTOCOL_VERSION, SESSION, IpyminiError, Message, Request
 
@@ -123,9 +123,10 @@ class Wire:
 
 def new_header_json(msg_type: str, msg_id: str | None = None) -> bytes:
     """Return the JSON of a new header: our session, now, a fresh message id unless one is given."""
+    msg_id = msg_id or f"{SESSION}_{next(_numbers)}"
     return (
-        f'{{"msg_id":"{msg_id or f"{SESSION}_{next(_numbers)}"}","msg_type":"{msg_type}","session":"{SESSION}","username":"kernel",'
-        f'"date":"{datetime.now(timezone.utc).isoformat()}","version":"{PROTOCOL_VERSION}"}}'
+        f'{{"msg_id":"{msg_id}","msg_type":"{msg_type}","session":"{SESSION}","username":"kernel",'
+        f'"date":"{datetime.now(UTC).isoformat()}","version":"{PROTOCOL_VERSION}"}}'
     ).encode()
 
 
@@ -200,7 +201,7 @@ def _large_plain(value: Any) -> bytes | None:
 
 
 def _splice(content: dict[str, Any], data: dict[str, Any], large: dict[str, bytes]) -> bytes:
-    marks = {key: f"{uuid4().hex}" for key in large}
+    marks = {key: f"{os.urandom(16).hex()}" for key in large}
     shell = dumps({**content, "data": {**data, **marks}})
     for key, mark in marks.items():
         before, _, after = shell.partition(mark.encode())
