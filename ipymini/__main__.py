@@ -1,4 +1,4 @@
-"""__main__: `python -m ipymini -f FILE` runs a kernel; `install`, `list`, `uninstall` manage kernelspecs. No protocol."""
+"""__main__: `python -m ipymini -f FILE` runs a kernel; `install` and others manage kernelspecs. No protocol."""
 
 import os
 import sys
@@ -19,7 +19,7 @@ from ipymini import __version__
 COMMANDS = ("install", "uninstall", "list")
 SWITCH_INTERVAL = 0.001  # seconds: how long a cell that computes may keep control waiting for the GIL
 USAGE = """\
-usage: python -m ipymini [-f FILE] [--ip=IP] [--transport=tcp|ipc] [--shell=PORT ...] [--debug] [--Class.trait=value ...]
+usage: python -m ipymini [-f FILE] [--ip=IP] [--transport=tcp|ipc] [--shell=PORT ...] [--Class.trait=value ...]
        python -m ipymini install [--user | --sys-prefix | --prefix P] [--name N] [--display-name D] [--env K V]
        python -m ipymini list | uninstall NAME | --version
 """
@@ -82,21 +82,18 @@ def run_kernel(argv: list[str]) -> int:
 
 def handle_signals(kernel: Any) -> None:
     """SIGINT interrupts cells, SIGTERM shuts down in good order; forked children get Python's own handlers back."""
-    ours = {
-        signal.SIGINT: (kernel.main.on_sigint, signal.default_int_handler),
-        signal.SIGTERM: (lambda signum, frame: kernel.channels.call(kernel.stop), signal.SIG_DFL),
-    }
+    signal.signal(signal.SIGINT, kernel.main.on_sigint)
+    signal.signal(signal.SIGTERM, lambda signum, frame: kernel.channels.call(kernel.stop))
+    # Kept as they are set: a bound method is another object each time it is looked up.
+    ours = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def in_child() -> None:
         # Or `Pool.terminate` would wait for ever for children that take SIGTERM for the kernel's.
-        for number, (handler, default) in ours.items():
-            if signal.getsignal(number) is handler:
-                signal.signal(number, default)
+        if signal.getsignal(signal.SIGINT) is ours[signal.SIGINT]:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        if signal.getsignal(signal.SIGTERM) is ours[signal.SIGTERM]:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
-    for number, (handler, _) in ours.items():
-        signal.signal(number, handler)
-        # Kept as one object: a bound method is made anew each time it is looked up.
-        ours[number] = (signal.getsignal(number), ours[number][1])
     os.register_at_fork(after_in_child=in_child)
 
 

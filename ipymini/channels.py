@@ -180,14 +180,14 @@ class Channels:
     async def caught_up(self) -> None:
         """Return when every request that has arrived by now has been routed. Spec of "arrived": the socket has it."""
         loop = asyncio.get_running_loop()
-        done = loop.create_future()
+        done = asyncio.Event()
 
         def drain() -> None:
             self._receive_all("shell")
-            loop.call_soon_threadsafe(lambda: done.done() or done.set_result(None))
+            loop.call_soon_threadsafe(done.set)
 
         self.call(drain)
-        await done
+        await done.wait()
 
     def flush(self, timeout: float) -> bool:
         """Wait until all that is in the outbox now has been handed to zmq; return whether it was in time."""
@@ -289,7 +289,7 @@ class Channels:
 
     def _end_context(self) -> None:
         """End zmq, waiting for what lingers; but not for a heartbeat thread that somebody holds up (a debugger)."""
-        self._context.shutdown()
+        self._context.shutdown()  # type: ignore[operator]  # pyzmq declares options as attributes
         self._heart.join(HEART_TIMEOUT)
         if self._heart.is_alive():
             log.warning("the heartbeat thread did not end in time: messages may be lost")
@@ -315,7 +315,7 @@ class Channels:
         for descriptor in [found for found in self._watched if found in ready]:
             self._guard(self._watched[descriptor])
 
-    def _patience_ms(self) -> float | None:
+    def _patience_ms(self) -> int | None:
         """Return for how long to wait (ms; None: until something happens), and end the hold when it is over."""
         now = monotonic()
         if self._holding and now >= self._hold_until:

@@ -72,7 +72,7 @@ class Kernel:
         user_module: Any = None,
         owns_process: bool = False,
     ):
-        """`owns_process`: the process ends with the kernel: descriptors are captured, exit functions run, children end."""
+        """Bind. `owns_process`: descriptors are captured, and at the end exit functions run and children end."""
         self.channels = Channels(connection, self.route, ended=self._io_ended)
         self._wanted, self.connection = connection, self.channels.connection  # with the ports that were chosen
         self.connection_file = file
@@ -139,8 +139,7 @@ class Kernel:
         self.iopub.status("starting", parent=None)
         self.control.start()
         self._undo.append(context.install())
-        out, err, undo = streams.install(self.channels)
-        self._undo.append(undo)
+        self._undo.append(streams.install(self.channels))
         if self._owns_process:
             self.descriptors = streams.Descriptors(self.channels)
             self._undo.append(self.descriptors.install())

@@ -73,7 +73,11 @@ def install(is_ours: Callable[[asyncio.AbstractEventLoop], bool]) -> Callable[[]
 
     for owner, name, function in before:
         setattr(owner, name, stepping_outside(function))
-    after_import = AfterImport("anyio._core._eventloop", lambda module: setattr(module, "run", stepping_outside(module.run)))
+
+    def change(anyio: ModuleType) -> None:
+        anyio.run = stepping_outside(anyio.run)  # type: ignore[attr-defined]
+
+    after_import = AfterImport("anyio._core._eventloop", change)
     sys.meta_path.insert(0, after_import)
 
     def undo() -> None:

@@ -9,15 +9,25 @@ import socket
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from ipymini.messages import Content
 
 PROC = Path("/proc")
 TERM_GRACE = 0.2  # seconds between SIGTERM and SIGKILL for the members of our group
-_MEMORY_NAMES = {"MemTotal": "total", "MemAvailable": "available", "MemFree": "free", "Active": "active", "Inactive": "inactive",
-                 "Buffers": "buffers", "Cached": "cached", "Shmem": "shared", "Slab": "slab"}  # fmt: skip
-_before: dict[str, Any] = {}  # the last report's cpu times: percentages are of what has passed since
+_MEMORY_NAMES = {
+    "MemTotal": "total",
+    "MemAvailable": "available",
+    "MemFree": "free",
+    "Active": "active",
+    "Inactive": "inactive",
+    "Buffers": "buffers",
+    "Cached": "cached",
+    "Shmem": "shared",
+    "Slab": "slab",
+}
+# Times at the last report, whose percentages are of what has passed since. The control lane alone asks.
+_kernel_before: tuple[float, float] | None = None  # (when, cpu seconds)
+_host_before: tuple[int, int] | None = None  # (all ticks, idle ticks)
 
 
 def report() -> Content:
@@ -96,6 +106,7 @@ def _stat(pid: int) -> list[str]:
 
 
 def _cpu_percent(pids: list[int]) -> float:
+    global _kernel_before
     tick = os.sysconf("SC_CLK_TCK")
     seconds, now = 0.0, time.monotonic()
     for pid in pids:
@@ -104,16 +115,16 @@ def _cpu_percent(pids: list[int]) -> float:
             seconds += (int(fields[11]) + int(fields[12])) / tick
     uptime = float(PROC.joinpath("uptime").read_text().split()[0])
     age = max(uptime - int(_stat(os.getpid())[19]) / tick, 0.01)
-    then, before = _before.get("kernel", (now - age, 0.0))
-    _before["kernel"] = (now, seconds)
+    then, before = _kernel_before or (now - age, 0.0)
+    _kernel_before = (now, seconds)
     return round(max(seconds - before, 0.0) / max(now - then, 0.001) * 100, 1)
 
 
 def _host_cpu_percent() -> float | None:
+    global _host_before
     ticks = list(map(int, PROC.joinpath("stat").read_text().split("\n", 1)[0].split()[1:9]))
     total, idle = sum(ticks), ticks[3] + ticks[4]
-    before = _before.get("host")
-    _before["host"] = (total, idle)
+    before, _host_before = _host_before, (total, idle)
     if before is None or total <= before[0]:
         return None
     return round((1 - (idle - before[1]) / (total - before[0])) * 100, 1)

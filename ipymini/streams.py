@@ -241,8 +241,8 @@ def _enlarge(pipe: int) -> None:
             continue  # more than this user may have
 
 
-def install(channels: Channels) -> tuple[OutStream, OutStream, Callable[[], None]]:
-    """Replace `sys.stdout` and `sys.stderr`; forked children get streams of their own. Return them and the undo."""
+def install(channels: Channels) -> Callable[[], None]:
+    """Replace `sys.stdout` and `sys.stderr`; in forked children they write to the descriptors. Return the undo."""
     before = (sys.stdout, sys.stderr)
     out, err = OutStream("stdout", 1, channels), OutStream("stderr", 2, channels)
     sys.stdout, sys.stderr = out, err
@@ -257,4 +257,4 @@ def install(channels: Channels) -> tuple[OutStream, OutStream, Callable[[], None
     def undo() -> None:
         sys.stdout, sys.stderr = before
 
-    return out, err, undo
+    return undo

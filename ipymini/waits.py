@@ -20,7 +20,11 @@ def enroll(wake: threading.Event) -> Callable[[], None]:
     """Make waits of the calling thread interruptible; `wake.set()` ends a sleep. Return the undo."""
     ident = threading.get_ident()
     _wakers[ident] = wake
-    return lambda: _wakers.pop(ident, None) and None
+
+    def leave() -> None:
+        _wakers.pop(ident, None)
+
+    return leave
 
 
 def install() -> Callable[[], None]:
@@ -57,7 +61,7 @@ def install() -> Callable[[], None]:
         with wake._cond:  # type: ignore[attr-defined]
             real_wait(wake._cond, seconds)  # type: ignore[attr-defined]
 
-    time.sleep = sleep
+    time.sleep = sleep  # type: ignore[assignment]
     threading.Condition.wait = wait  # type: ignore[method-assign]
 
     def undo() -> None:
