@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from time import monotonic
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -94,7 +95,8 @@ class Kernel:
         self._stopping = False
         self._restart = False
         self._exit_asked = False
-        self._primed = False
+        self._priming = False
+        self._quiet_since = 0.0  # when the last cell ended
         self._lanes_ended = False
         self._had_subshells = False
         self._dying = False
@@ -348,15 +350,17 @@ class Kernel:
     def _afterwards(self, request: Request) -> None:
         if request.msg_type == "shutdown_request" or self._exit_asked:
             self.stop()
-        elif request.msg_type == "execute_request" and not self._primed:
-            self._primed = True
-            self.channels.later(IDLE_SECOND, self._prime_when_idle)
+        elif request.msg_type == "execute_request":
+            self._quiet_since = monotonic()
+            if not self._priming:
+                self._priming = True
+                self.channels.later(IDLE_SECOND, self._prime_when_idle)
 
     def _prime_when_idle(self) -> None:
         """Import what the first completion and the first traceback need, while nothing runs. I/O thread."""
         if self._stopping:
             return
-        if self.main.is_occupied:
+        if self.main.is_occupied or monotonic() - self._quiet_since < IDLE_SECOND:
             self.channels.later(IDLE_SECOND, self._prime_when_idle)
             return
         self.language.start_once()
