@@ -289,12 +289,13 @@ class Channels:
 
     def _end_context(self) -> None:
         """End zmq, waiting for what lingers; but not for a heartbeat thread that somebody holds up (a debugger)."""
-        self._context.shutdown()  # type: ignore[operator]  # pyzmq declares options as attributes
+        ending = threading.Thread(target=self._context.term, name="ipymini-ending", daemon=True)
+        ending.start()  # tells the heartbeat's proxy to end, and waits until its socket is closed too
         self._heart.join(HEART_TIMEOUT)
         if self._heart.is_alive():
             log.warning("the heartbeat thread did not end in time: messages may be lost")
         else:
-            self._context.term()
+            ending.join()
 
     def _turn(self) -> None:
         """One round: wait, send what is due, then read what has come."""
