@@ -37,6 +37,7 @@ from ipymini.messages import Request
 log = logging.getLogger("ipymini.lane")
 
 SERIAL = frozenset({"execute_request"})
+LAST_MOMENT = 0.25  # seconds that what still awaits has for cleaning up when the lane ends
 RETRY = 0.002  # seconds until an interrupt that met a frame of ours is tried again
 
 _OURS = frozenset(
@@ -152,6 +153,7 @@ class Lane:
         self._shot = False  # an exception has been set for the lane's thread; it may have struck or not; under _gate
         self._wake_waits = threading.Event() if runs_cells else None
         self._stopping = False
+        self._winding_down = False
         self._ending = False  # stop as soon as nothing is left to do
         self._started = threading.Event()
         self._stopped = threading.Event()
@@ -259,7 +261,7 @@ class Lane:
         try:
             while not self._stopping:
                 self._run_loop()
-            self._cancel_all()
+            self._wind_down()
         finally:
             if unenroll is not None:
                 unenroll()
@@ -280,22 +282,30 @@ class Lane:
         except SystemExit:
             pass  # a background task called sys.exit(): its own end, not the kernel's
 
-    def _cancel_all(self) -> None:
-        """Give what still awaits a moment to clean up."""
+    def _wind_down(self) -> None:
+        """Give what is being served the time to answer, and what still awaits the time to clean up."""
         assert self.loop is not None
+        self._winding_down = True
         tasks = asyncio.all_tasks(self.loop)
+        self._interrupted.update(self._doors)
         for task in tasks:
-            task.cancel()
+            # A request with its door closed is between its code and its reply: cancelled, it would never be answered.
+            if task in self._doors.values() or getattr(task.get_coro(), "cr_code", None) is not Lane._one.__code__:
+                task.cancel()
         if tasks:
-            try:
-                self.loop.run_until_complete(asyncio.wait(tasks, timeout=0.25))
-            except (KeyboardInterrupt, SystemExit):
-                pass  # user code at its own end; we are at ours
+            waiting = self.loop.create_task(asyncio.wait(tasks, timeout=LAST_MOMENT))
+            waiting.add_done_callback(lambda _: self._stop_loop())
+            while not waiting.done():
+                self._run_loop()
+
+    def _stop_loop(self) -> None:
+        assert self.loop is not None
+        self.loop.stop()
 
     def _pump(self) -> None:
         """Start what may start now. On the loop only."""
         loop = self.loop
-        if loop is None:
+        if loop is None or self._winding_down:
             return
         if self._stopping:
             loop.stop()
