@@ -6,7 +6,6 @@ from the code (`debugInfo` tells them hash, seed and prefix) to set breakpoints 
 
 import os
 import struct
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,7 +35,17 @@ def murmur2(data: bytes, seed: int = HASH_SEED) -> int:
 @cache
 def cell_directory(pid: int) -> str:
     """Return the directory that the cells of this process seem to come from. Nothing is written there."""
-    return os.path.join(tempfile.gettempdir(), f"ipykernel_{pid}")
+    for name in ("TMPDIR", "TEMP", "TMP"):
+        directory = os.environ.get(name)
+        if directory and os.path.isdir(directory):
+            break
+    else:
+        directory = "/tmp"
+        if not os.path.isdir(directory):
+            import tempfile  # 4 ms, to come to the same in most cases
+
+            directory = tempfile.gettempdir()
+    return os.path.join(os.path.abspath(directory), f"ipykernel_{pid}")
 
 
 def cell_file(code: str) -> str:

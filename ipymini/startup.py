@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from IPython.core.profiledir import ProfileDir, ProfileDirError
-from IPython.paths import get_ipython_dir
 from traitlets.config.loader import Config, DeferredConfigList, DeferredConfigString
 
 log = logging.getLogger("ipymini.startup")
@@ -58,8 +57,8 @@ class Options:
     def __init__(self, argv: list[str], connection_file: str | None):
         given = parse(argv)
         self.config = given
-        directory = self.get("ipython_dir")
-        self.ipython_dir = os.path.abspath(os.path.expanduser(directory)) if directory else get_ipython_dir()
+        directory = self.get("ipython_dir") or os.environ.get("IPYTHONDIR")
+        self.ipython_dir = os.path.abspath(os.path.expanduser(directory)) if directory else _default_directory()
         self.profile_dir = self._find_profile()
         self.config = self._load_files()
         self.config.merge(given)
@@ -104,6 +103,15 @@ class Options:
                     if path.exists():
                         _load_file(path, config)
         return config
+
+
+def _default_directory() -> str:
+    usual = os.path.join(os.path.expanduser("~"), ".ipython")
+    if os.access(usual, os.W_OK) and "XDG_CONFIG_HOME" not in os.environ:
+        return usual
+    from IPython.paths import get_ipython_dir  # it knows all the exceptions, and takes 4 ms to import what they need
+
+    return get_ipython_dir()
 
 
 def _load_file(path: Path, config: Config) -> None:

@@ -24,7 +24,7 @@ FLOORS = [
         "history",
         "magics",
     ]  # IPython's
-    + ["magics", "comms", "compat", "gui"]
+    + ["archive", "magics", "comms", "compat", "gui"]
     + ["debugger", "commands", "adapter", "tracer", "variables", "breakpoint"],  # and debugpy's
     ["kernel", "handlers", "cells", "kernelspec", "__main__"],
 ]
@@ -38,6 +38,7 @@ ARROWS = {
     "about": {"messages"},
     "lane": {"context", "waits"},
     "bridge": {"shell", "completion", "comms", "compiler", "errors", "runs", "startup"},
+    "history": {"archive"},
     "shell": {"compiler", "display", "errors", "gui", "history", "runs"},
     "debugger": {"commands", "adapter", "tracer", "variables"},
     "commands": {"adapter", "variables"},
@@ -67,7 +68,7 @@ OUTSIDE = {
     "psutil": {"processes"},
 }
 
-THREADS = {"lane", "channels", "debugger", "history"}  # who may start one
+THREADS = {"lane", "channels", "debugger", "archive"}  # who may start one
 
 ROOMS = sorted(path.stem for path in PACKAGE.glob("*.py"))
 
