@@ -17,7 +17,7 @@ from typing import Any
 from ipymini import __version__
 
 COMMANDS = ("install", "uninstall", "list")
-SWITCH_INTERVAL = 0.001  # seconds: how long a cell that computes may keep control waiting for the GIL
+SWITCH_INTERVAL = 0.0002  # seconds: how long a cell that computes may keep control waiting for the GIL
 USAGE = """\
 usage: python -m ipymini [-f FILE] [--ip=IP] [--transport=tcp|ipc] [--shell=PORT ...] [--Class.trait=value ...]
        python -m ipymini install [--user | --sys-prefix | --prefix P] [--name N] [--display-name D] [--env K V]
@@ -82,7 +82,7 @@ def run_kernel(argv: list[str]) -> int:
 
 def handle_signals(kernel: Any) -> None:
     """SIGINT interrupts cells, SIGTERM shuts down in good order; forked children get Python's own handlers back."""
-    signal.signal(signal.SIGINT, kernel.main.on_sigint)
+    signal.signal(signal.SIGINT, kernel.on_sigint)
     signal.signal(signal.SIGTERM, lambda signum, frame: kernel.channels.call(kernel.stop))
     # Kept as they are set: a bound method is another object each time it is looked up.
     ours = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -8,7 +8,6 @@ import json
 import os
 import re
 from binascii import b2a_base64
-from collections import OrderedDict
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from hashlib import new as new_hash
@@ -20,7 +19,7 @@ from typing import Any
 from ipymini.messages import PROTOCOL_VERSION, SESSION, IpyminiError, Message, Request
 
 DELIMITER = b"<IDS|MSG>"
-REMEMBERED = 65_536  # signatures kept to recognise a replay
+REMEMBERED = 32_768  # signatures in one of the two generations that are kept to recognise a replay
 LARGE = 32_768  # characters from which a text is worth splicing past the JSON encoder
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
@@ -70,7 +69,8 @@ class Wire:
 
     def __init__(self, key: bytes, scheme: str = "hmac-sha256"):
         self._signer = Signer(key, scheme)
-        self._seen: OrderedDict[bytes, None] = OrderedDict()
+        self._seen: set[bytes] = set()
+        self._seen_before: set[bytes] = set()  # an older generation: dropped whole when `_seen` has filled again
 
     def encode(self, message: Message, prefix: Sequence[bytes] = ()) -> list[Any]:
         """Return the frames of a message, `prefix` (identities or a topic) first.
@@ -114,11 +114,12 @@ class Wire:
             return
         if not compare_digest(self._signer.sign(parts), signature):
             raise BadSignature("bad signature")
-        if signature in self._seen:
+        mark = signature[:32]  # half of it tells messages apart, and memory grows with every message
+        if mark in self._seen or mark in self._seen_before:
             raise BadSignature("a replay: this signature has been seen before")
-        self._seen[signature] = None
-        if len(self._seen) > REMEMBERED:
-            self._seen.popitem(last=False)
+        self._seen.add(mark)
+        if len(self._seen) >= REMEMBERED:
+            self._seen, self._seen_before = set(), self._seen
 
 
 def new_header_json(msg_type: str, msg_id: str | None = None) -> bytes:
