@@ -159,6 +159,7 @@ class Kernel:
             user_module=self._user_module,
             kernel=self,
         )
+        self._undo.append(self._bridge.uninstall)
 
     def _is_our_loop(self, loop: Any) -> bool:
         return any(lane.loop is loop for lane in (self.main, self.language, *self.subshells.values()))
