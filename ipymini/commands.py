@@ -24,6 +24,7 @@ Arguments = dict[str, Any]
 Body = dict[str, Any]
 Command = Callable[["Debugger", Arguments], Awaitable[Body]]
 
+HASH_SEED = 0xC70F6907  # of the murmur2 that names the files of cells: frontends compute the same names
 SLOW_DEADLINE = 60.0  # seconds for debugpy to answer where user code may have to run first
 SLOW = frozenset({"evaluate", "setVariable", "setExpression", "variables", "completions"})
 START_DEADLINE = 20.0  # seconds to import debugpy and to connect
@@ -32,7 +33,7 @@ EXCLUDED = ("ipymini", "IPython", "traitlets", "comm", "zmq", "tornado", "debugp
 # Passed on as they are. Everything else is done here, or refused by name.
 FORWARDED = frozenset(
     "exceptionInfo goto gotoTargets next pause setDebuggerProperty setExpression setVariable "
-    "stackTrace stepIn stepInTargets stepOut threads completions".split()
+    "stackTrace stepIn stepInTargets stepOut completions".split()
 )
 
 COMMANDS: dict[str, Command] = {}
@@ -180,13 +181,13 @@ async def terminate(debugger: "Debugger", arguments: Arguments) -> Body:
 @command("debugInfo")
 async def debug_info(debugger: "Debugger", arguments: Arguments) -> Body:
     """What a frontend needs to find its way back in. Always available."""
-    from ipymini.cellfile import HASH_SEED, prefix  # imports IPython
-
+    async with debugger.turn:  # so that it tells of what was asked before
+        directory = os.path.dirname(debugger.cell_file(""))
     return {
         "isStarted": debugger.session.adapter is not None,
         "hashMethod": "Murmur2",
         "hashSeed": HASH_SEED,
-        "tmpFilePrefix": prefix(),
+        "tmpFilePrefix": directory + os.sep,
         "tmpFileSuffix": ".py",
         "breakpoints": [{"source": path, "breakpoints": lines} for path, lines in debugger.session.breakpoints.items()],
         "stoppedThreads": sorted(debugger.session.stopped_threads),
@@ -298,6 +299,13 @@ async def _nudge(debugger: "Debugger") -> None:
     for pause in (0.001, 0.002, 0.005, 0.01, 0.02, 0.05):
         await asyncio.sleep(pause)
         debugger.tracer.nudge()
+
+
+@command("threads")
+async def threads(debugger: "Debugger", arguments: Arguments) -> Body:
+    """The user's threads."""
+    debugger.tracer.forget_dead_threads()
+    return await debugger.forward("threads", arguments)
 
 
 @command("modules")

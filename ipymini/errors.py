@@ -8,6 +8,8 @@ import traceback
 from types import TracebackType
 from typing import Any
 
+_DEBUGGER = ("pydevd", "_pydev", "ipymini.tracer", "ipymini.debugger", "ipymini.breakpoint")
+
 
 def render(
     formatter: Any, kind: Any, value: Any, trace: TracebackType | None, offset: int | None, exception_only: bool
@@ -19,6 +21,8 @@ def render(
     if hasattr(value, "_render_traceback_"):
         return list(value._render_traceback_())
     users = users_part(trace)
+    if kind is KeyboardInterrupt:
+        cut_debugger(users)
     if has_group(value):  # IPython cannot show the tree of a group
         return plain(kind, value, users)
     if users is not trace:
@@ -40,6 +44,14 @@ def users_part(trace: TracebackType | None) -> TracebackType | None:
             return found
         found = found.tb_next
     return trace
+
+
+def cut_debugger(trace: TracebackType | None) -> None:
+    """Cut off the debugger's frames: where a thread stood at a breakpoint, they raised the KeyboardInterrupt."""
+    while trace is not None and trace.tb_next is not None:
+        if str(trace.tb_next.tb_frame.f_globals.get("__name__", "")).startswith(_DEBUGGER):
+            trace.tb_next = None
+        trace = trace.tb_next
 
 
 def has_group(error: BaseException | None) -> bool:

@@ -28,8 +28,8 @@ from ipymini.messages import IpyminiError, Request
 
 log = logging.getLogger("ipymini.tracer")
 
-# Modules whose frames are on top of a thread that stands still: it runs nothing of the user's.
-WAITING = ("ipymini.tracer", "ipymini.waits", "pydevd", "_pydev", "threading")
+PYDEVD = ("ipymini.tracer", "pydevd", "_pydev")  # modules whose frames run nothing of the user's
+WAITS = ("threading", "ipymini.waits")  # modules that both sides wait in
 
 
 class DebuggerBusy(IpyminiError):
@@ -150,6 +150,16 @@ class Tracer:
         self.causes.clear()
         self._struck.clear()
 
+    @staticmethod
+    def forget_dead_threads() -> None:
+        """Strike from `threading`'s list what pydevd has put there for threads that were ending when it connected."""
+        with threading._active_limbo_lock:  # type: ignore[attr-defined]
+            active = threading._active  # type: ignore[attr-defined]
+            living = sys._current_frames()
+            for ident, thread in list(active.items()):
+                if isinstance(thread, threading._DummyThread) and ident not in living:
+                    del active[ident]
+
     def _forget_after_fork(self) -> None:
         """In a forked child nobody listens: a breakpoint there would wait for ever."""
         if self._db is not None:
@@ -226,7 +236,9 @@ class Tracer:
         if stop is None:
             return False
         stop.interrupted = True
-        return frame is None or str(frame.f_globals.get("__name__")).startswith(WAITING)
+        while frame is not None and _module(frame).startswith(WAITS):
+            frame = frame.f_back
+        return frame is None or _module(frame).startswith(PYDEVD)
 
     def release(self, ident: int) -> None:
         """Let a stopped thread run. Not in a signal handler."""
@@ -276,6 +288,10 @@ class Tracer:
         self._db.do_wait_suspend(thread, frame, "line", None)
         if sys.gettrace() is None and not _uses_monitoring():
             self._db.enable_tracing()
+
+
+def _module(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__"))
 
 
 def mark_service_threads() -> None:
