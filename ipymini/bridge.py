@@ -24,6 +24,10 @@ from ipymini.shell import ZMQInteractiveShell
 
 log = logging.getLogger("ipymini.bridge")
 
+# What this version of IPython wants to know of a cell.
+_TAKES_META = "cell_meta" in ZMQInteractiveShell.run_cell_async.__code__.co_varnames
+_INFO = ExecutionInfo.__init__.__code__.co_varnames
+
 
 class Bridge:
     """One IPython shell, for the main shell and all subshells. To be made on the main thread."""
@@ -91,7 +95,9 @@ class Bridge:
             self.iopub.execute_input(code, cell.number)
         if run.subshell_id is None and sys.displayhook is not shell.displayhook:
             sys.displayhook = shell.displayhook  # a cell has put its own there: that is for one cell
-        options = {"store_history": is_stored, "silent": silent, "cell_id": cell_id, "cell_meta": cell_meta}
+        options = {"store_history": is_stored, "silent": silent, "cell_id": cell_id}
+        if _TAKES_META:
+            options["cell_meta"] = cell_meta
         run.cells[request] = cell
         try:
             try:
@@ -133,15 +139,8 @@ class Bridge:
 
     def _escaped(self, code: str, options: Content, error: BaseException) -> Any:
         """Show an error that got past IPython; return the result that it did not make."""
-        info = ExecutionInfo(
-            code,
-            options["store_history"],
-            options["silent"],
-            True,
-            options["cell_id"],
-            options["cell_meta"],
-            transformed_cell=code,
-        )
+        about = {"raw_cell": code, "shell_futures": True, "transformed_cell": code, **options}
+        info = ExecutionInfo(**{name: value for name, value in about.items() if name in _INFO})
         result = ExecutionResult(info)
         result.error_in_exec = error = self.shell.as_interrupt(error)
         self.shell.last_execution_succeeded, self.shell.last_execution_result = False, result

@@ -11,11 +11,11 @@ from typing import Any, Literal
 from uuid import uuid4
 
 from IPython.core import formatters
+from IPython.core import history as ipython_history
 from IPython.core.display_trap import DisplayTrap
 from IPython.core.displayhook import DisplayHook
 from IPython.core.displaypub import DisplayPublisher
 from IPython.core.formatters import BaseFormatter, DisplayFormatter
-from IPython.core.history import HistoryOutput
 from traitlets import Any as AnyTrait
 from traitlets import Bool
 
@@ -147,7 +147,8 @@ class ZMQShellDisplayHook(DisplayHook):
     def quiet(self) -> bool:
         """Return whether the code that runs ends in a semicolon."""
         result = self.exec_result
-        code = str(result.info.transformed_cell) if result is not None else ""
+        info = result.info if result is not None else None
+        code = str(getattr(info, "transformed_cell", None) or getattr(info, "raw_cell", ""))
         return ";" in code and bool(self.semicolon_at_end_of_expression(code))
 
     def check_for_underscore(self) -> None:
@@ -181,7 +182,7 @@ class ZMQShellDisplayHook(DisplayHook):
         history, number = self.shell.run.history, self.prompt_count
         text = format_dict.get("text/plain")
         if sum(len(part) for part in format_dict.values() if isinstance(part, str | bytes)) <= LARGEST_KEPT:
-            history.outputs[number].append(HistoryOutput(output_type="execute_result", bundle=format_dict))
+            _keep(history, number, "execute_result", format_dict)
         if text is None:
             return
         if self.shell.logger.log_output:
@@ -208,6 +209,13 @@ class ZMQShellDisplayHook(DisplayHook):
         run.unders = ("", "", "")
         if "_" not in builtins.__dict__:
             run.names.update(zip(_UNDERS, run.unders, strict=True))
+
+
+def _keep(history: Any, number: int, kind: str, bundle: Content) -> None:
+    """Keep an output for %notebook; IPython 9.0 does not know how."""
+    output_class: Any = getattr(ipython_history, "HistoryOutput", None)
+    if output_class is not None:
+        history.outputs[number].append(output_class(output_type=kind, bundle=bundle))
 
 
 class AlwaysTrapped(DisplayTrap):
@@ -260,8 +268,7 @@ class ZMQDisplayPublisher(DisplayPublisher):
         """Publish a mime bundle as display_data, or (`update`) as update_display_data. Any thread."""
         self._validate_data(data, metadata)
         if self.store_display_history and not update:
-            kept = HistoryOutput(output_type="display_data", bundle=data)
-            self.shell.history_manager.outputs[self.shell.cell.number].append(kept)
+            _keep(self.shell.run.history, self.shell.cell.number, "display_data", data)
         if not self._hooks.hooks:
             self.shell.iopub.display_data(data, metadata, transient, update=update, buffers=buffers or ())
             return

@@ -6,6 +6,7 @@ of the streams) is set once, by `install`, or not at all: two lanes would swap i
 """
 
 import asyncio
+import atexit
 import builtins
 import os
 import sys
@@ -42,10 +43,7 @@ ENVIRONMENT = {
 }
 INLINE = "module://matplotlib_inline.backend_inline"
 GUIS = frozenset("inline nbagg webagg notebook ipympl widget qt qt5 qt6 wx tk gtk gtk3 osx macosx asyncio agg".split())
-LAZY_MAGICS = (
-    *(("line", name) for name in ("edit", "clear", "less", "more", "man")),
-    *(("line", name) for name in ("connect_info", "qtconsole", "autosave", "subshell")),
-)
+LAZY_MAGICS = ("edit", "clear", "less", "more", "man", "connect_info", "qtconsole", "autosave", "subshell")
 
 
 def _of_run(name: str) -> Any:
@@ -82,6 +80,7 @@ class ZMQInteractiveShell(InteractiveShell):
     kernel = AnyTrait()
     iopub = AnyTrait()
     keepkernel_on_exit = None
+    has_store = False  # whether %store is declared, without its extension
 
     execution_count = _of_run("execution_count")
     history_manager = _of_run("history")
@@ -353,10 +352,17 @@ class ZMQInteractiveShell(InteractiveShell):
     def init_magics(self) -> None:
         """Declare our magics; they are imported when one is called."""
         super().init_magics()
-        for kind, name in LAZY_MAGICS:
-            self.magics_manager.register_lazy(name, "ipymini.magics:KernelMagics", kind)
-        if "StoreMagics" not in self.config:  # else it may have variables to restore now; see `startup`
-            self.magics_manager.register_lazy("store", "IPython.extensions.storemagic:StoreMagics", "line")
+        manager = self.magics_manager
+        if not hasattr(manager, "load_lazy"):  # IPython before 9.15: it imports its own at once, too
+            from ipymini.magics import KernelMagics
+
+            manager.register(KernelMagics)
+            return
+        for name in LAZY_MAGICS:
+            manager.register_lazy(name, "ipymini.magics:KernelMagics", "line")
+        self.has_store = "StoreMagics" not in self.config  # else it may have variables to restore now; see `startup`
+        if self.has_store:
+            manager.register_lazy("store", "IPython.extensions.storemagic:StoreMagics", "line")
 
     def init_completer(self) -> None:
         """Leave it for the first use: it takes 8 ms."""
@@ -400,6 +406,11 @@ class ZMQInteractiveShell(InteractiveShell):
                 builtins.__dict__.pop(name, None)
             self.restore_sys_module_state()
             type(self).clear_instance()
+            # At exit it would empty the namespace, which is the embedding program's, and till then keep all of us.
+            atexit.unregister(self.atexit_operations)
+            self._atexit_once_called = True
+            if hasattr(self, "tempfiles"):  # else the exit functions have run
+                self.atexit_operations()  # what is left of it: remove them
 
         return undo
 

@@ -177,7 +177,7 @@ def run(shell: Any, options: Options) -> None:
     """Do what configuration asks for before the first cell. Errors are shown, and the next thing is done."""
     _init_path(options)
     _init_pylab(shell, options)
-    extensions = ["storemagic"] if "StoreMagics" in options.config else []
+    extensions = [] if shell.has_store else ["storemagic"]
     for name in [*extensions, *options.get("extensions", []), *options.get("extra_extensions", [])]:
         _attempt(shell, shell.extension_manager.load_extension, name)
     shell.extension_manager.loaded.add("storemagic")  # declared by the shell, see its init_magics

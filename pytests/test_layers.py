@@ -39,7 +39,7 @@ ARROWS = {
     "lane": {"context", "waits"},
     "bridge": {"shell", "completion", "comms", "compiler", "errors", "runs", "startup"},
     "history": {"archive"},
-    "shell": {"compiler", "display", "errors", "gui", "history", "runs"},
+    "shell": {"compiler", "display", "errors", "gui", "history", "magics", "runs"},
     "debugger": {"commands", "adapter", "tracer", "variables"},
     "commands": {"adapter", "variables"},
     "tracer": {"breakpoint"},
