@@ -76,7 +76,11 @@ def run_kernel(argv: list[str]) -> int:
         announce(kernel)
     gc.enable()
     gc.freeze()
-    kernel.run()
+    try:
+        kernel.run()
+    except BaseException:
+        logging.getLogger("ipymini").critical("the kernel did not end in good order", exc_info=True)
+        os._exit(1)
     os._exit(0)  # not sys.exit: threads of the user's that are no daemons would hold it up
 
 

@@ -22,6 +22,7 @@ import heapq
 import logging
 import os
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import count
@@ -81,6 +82,9 @@ class Channels:
         self._wake_in, self._wake_out = os.pipe()
         os.set_blocking(self._wake_in, False)
         os.set_blocking(self._wake_out, False)
+        for end in (self._wake_in, self._wake_out):
+            # Not earlier: a late `wake` must not write to a descriptor that is somebody else's by then.
+            weakref.finalize(self, os.close, end).atexit = False
         self._context = zmq.Context()
         self._poller = zmq.Poller()
         self._sockets: dict[str, zmq.Socket[bytes]] = {}

@@ -246,15 +246,11 @@ def install(channels: Channels) -> Callable[[], None]:
     before = (sys.stdout, sys.stderr)
     out, err = OutStream("stdout", 1, channels), OutStream("stderr", 2, channels)
     sys.stdout, sys.stderr = out, err
-
-    def in_child() -> None:
-        channels.abandon()
-        for stream in (out, err):
-            stream.enter_child()
-
-    os.register_at_fork(after_in_child=in_child)
+    in_child: list[Callable[[], None]] = [channels.abandon, out.enter_child, err.enter_child]
+    os.register_at_fork(after_in_child=lambda: [enter() for enter in in_child])  # Python never forgets this one
 
     def undo() -> None:
         sys.stdout, sys.stderr = before
+        in_child.clear()
 
     return undo

@@ -232,8 +232,8 @@ def start_kernel(
             "PYTHONPATH": str(REPOSITORY),
             **(env or {}),
         }
-        with log.open("wb") as output:
-            manager.start_kernel(extra_arguments=list(options), env=environment, cwd=cwd, stdout=output, stderr=output)
+        output = log.open("wb")  # stays open: a manager that restarts the kernel passes it on again
+        manager.start_kernel(extra_arguments=list(options), env=environment, cwd=cwd, stdout=output, stderr=output)
         client = manager.client()
         client.start_channels()
         kernel = KernelUnderTest(manager, client, log)
@@ -246,3 +246,4 @@ def start_kernel(
             if manager.has_kernel:
                 manager.shutdown_kernel(now=True)
             manager.cleanup_resources()
+            output.close()
