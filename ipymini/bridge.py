@@ -95,7 +95,7 @@ class Bridge:
             self.iopub.execute_input(code, cell.number)
         if run.subshell_id is None and sys.displayhook is not shell.displayhook:
             sys.displayhook = shell.displayhook  # a cell has put its own there: that is for one cell
-        options = {"store_history": is_stored, "silent": silent, "cell_id": cell_id}
+        options: Content = {"store_history": is_stored, "silent": silent, "cell_id": cell_id}
         if _TAKES_META:
             options["cell_meta"] = cell_meta
         run.cells[request] = cell
@@ -231,6 +231,7 @@ class Bridge:
                 raise KeyError("primed")
             except KeyError as error:
                 self.shell.InteractiveTB.structured_traceback(type(error), error, error.__traceback__)
+            self.inspect("print", 5)
             self._completion.prime()
 
     def open_subshell(self, subshell_id: str) -> None:

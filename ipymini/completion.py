@@ -20,6 +20,7 @@ from ipymini.messages import Content
 
 LONGEST = 50_000  # characters of code that are looked through for names
 UNKNOWN = "<unknown>"
+_NOTHING = object()
 
 _name_before = re.compile(r"(?<![\w.])[^\W\d]\w*$").search
 _path_before = re.compile(r"(?<![\w.)\]])((?:[^\W\d]\w*\.)+)$").search
@@ -108,19 +109,25 @@ class Completion:
         if not any(one["type"] in (UNKNOWN, "variable", "attribute", "instance") for one in found):
             return
         path = _path_before(code[: found[0]["start"]])
-        objects: Content = {**vars(builtins), **self._shell.user_ns}
+        objects: Content | None = None  # None: names of the namespace
         for part in path[1].rstrip(".").split(".") if path else ():
-            if part not in objects:
+            stored = self._stored(part, objects)
+            if stored is _NOTHING:
                 return
-            objects = _attributes(objects[part])
+            objects = _attributes(stored)
         for one in found:
-            text = one["text"]
-            if text in objects:
-                one["type"] = _kind(objects[text])
-            elif keyword.iskeyword(text) and not path:
+            stored = self._stored(one["text"], objects)
+            if stored is not _NOTHING:
+                one["type"] = _kind(stored)
+            elif keyword.iskeyword(one["text"]) and not path:
                 one["type"] = "keyword"
-            elif text.endswith("="):
+            elif one["text"].endswith("="):
                 one["type"] = "param"
+
+    def _stored(self, name: str, objects: Content | None) -> Any:
+        if objects is not None:
+            return objects.get(name, _NOTHING)
+        return self._shell.user_ns.get(name, vars(builtins).get(name, _NOTHING))
 
     def prime(self) -> None:
         """Make the completer and import jedi: its first completion takes a second. Not under the lock."""

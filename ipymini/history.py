@@ -83,6 +83,7 @@ class History(HistoryManager):
         """Remember an input as `In[line_num]`, `_i` and its kin, and have it written. Runs before the cell does."""
         raw = (source if source_raw is None else source_raw).rstrip("\n")
         source = source.rstrip("\n")
+        source = raw if source == raw else source  # one string, where the cell has no magic
         for inputs, text in ((self.input_hist_parsed, source), (self.input_hist_raw, raw)):
             inputs.extend([""] * (line_num + 1 - len(inputs)))
             inputs[line_num] = text

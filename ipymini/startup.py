@@ -80,6 +80,7 @@ class Options:
     def _find_profile(self) -> ProfileDir:
         location = str(self.config.get("ProfileDir", {}).get("location", ""))
         try:
+            os.makedirs(self.ipython_dir, exist_ok=True)
             if location:
                 return ProfileDir(location=os.path.abspath(os.path.expanduser(location)))
             return ProfileDir.create_profile_dir_by_name(self.ipython_dir, self.get("profile", "default"))
