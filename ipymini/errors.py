@@ -8,7 +8,7 @@ import traceback
 from types import TracebackType
 from typing import Any
 
-_DEBUGGER = ("pydevd", "_pydev", "ipymini.tracer", "ipymini.debugger", "ipymini.breakpoint")
+_NOT_THE_USERS = ("ipymini.", "pydevd", "_pydev")  # modules
 
 
 def render(
@@ -22,7 +22,10 @@ def render(
         return list(value._render_traceback_())
     users = users_part(trace)
     if kind is KeyboardInterrupt:
-        cut_debugger(users)
+        if users is None:  # it struck before the cell's first line or after its last
+            return list(formatter.get_exception_only(kind, value))
+        cut_ours(users)
+    users = users or trace
     if has_group(value):  # IPython cannot show the tree of a group
         return plain(kind, value, users)
     if users is not trace:
@@ -36,22 +39,25 @@ def plain(kind: Any, value: Any, trace: TracebackType | None) -> list[str]:
 
 
 def users_part(trace: TracebackType | None) -> TracebackType | None:
-    """Return a traceback from the user's first frame on; all of it if there is none."""
+    """Return a traceback from the user's first frame on; None if there is none."""
     found = trace
     while found is not None:
         module = str(found.tb_frame.f_globals.get("__name__", ""))
         if module.partition(".")[0] not in ("IPython", "ipymini"):
             return found
         found = found.tb_next
-    return trace
+    return None
 
 
-def cut_debugger(trace: TracebackType | None) -> None:
-    """Cut off the debugger's frames: where a thread stood at a breakpoint, they raised the KeyboardInterrupt."""
-    while trace is not None and trace.tb_next is not None:
-        if str(trace.tb_next.tb_frame.f_globals.get("__name__", "")).startswith(_DEBUGGER):
-            trace.tb_next = None
+def cut_ours(trace: TracebackType | None) -> None:
+    """Cut off the frames, of ours or of the debugger's, that raised the KeyboardInterrupt: the user's are the last."""
+    users = trace
+    while trace is not None:
+        if not str(trace.tb_frame.f_globals.get("__name__", "")).startswith(_NOT_THE_USERS):
+            users = trace
         trace = trace.tb_next
+    if users is not None:
+        users.tb_next = None
 
 
 def has_group(error: BaseException | None) -> bool:
