@@ -95,6 +95,8 @@ class Bridge:
             self.iopub.execute_input(code, cell.number)
         if run.subshell_id is None and sys.displayhook is not shell.displayhook:
             sys.displayhook = shell.displayhook  # a cell has put its own there: that is for one cell
+        if not shell.keep_last_error:
+            shell.forget_last_error()
         options: Content = {"store_history": is_stored, "silent": silent, "cell_id": cell_id}
         if _TAKES_META:
             options["cell_meta"] = cell_meta
@@ -119,7 +121,7 @@ class Bridge:
         failed = None
         try:
             transformed = shell.transform_cell(code)
-        except Exception:
+        except Exception:  # of a transformer, which is the user's: run_cell_async shows it as the cell's error
             transformed, failed = code, sys.exc_info()
         try:
             result = await shell.run_cell_async(

@@ -35,7 +35,8 @@ class Completion:
         self._shell = shell
         self._lock = threading.RLock()
         self._jedi = os.environ.get("IPYMINI_USE_JEDI", "")
-        self._types = os.environ.get("IPYMINI_EXPERIMENTAL_COMPLETIONS", "1") != "0"
+        wanted = shell.config.get("IPythonKernel", {}).get("use_experimental_completions", True)
+        self._types = os.environ.get("IPYMINI_EXPERIMENTAL_COMPLETIONS", "1") != "0" and str(wanted) != "False"
 
     def complete(self, code: str, cursor_pos: int) -> Content:
         """Return the content of complete_reply. Any thread."""

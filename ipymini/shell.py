@@ -10,7 +10,7 @@ import atexit
 import builtins
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Any
 from warnings import warn
@@ -22,7 +22,7 @@ from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.payload import PayloadManager
 from traitlets import Any as AnyTrait
-from traitlets import Instance, Type, default
+from traitlets import Bool, Instance, Type, default
 
 from ipymini import context, errors
 from ipymini.compiler import CellCompiler
@@ -69,6 +69,17 @@ class NeverTrapped(BuiltinTrap):
         return False
 
 
+class AsyncioRunner:
+    """Runs what a nested `run_cell` or a start-up line awaits, on a loop of its own: the lane's may be running."""
+
+    def __call__(self, work: Coroutine[Any, Any, Any]) -> Any:
+        with asyncio.Runner() as runner:
+            return runner.run(work)
+
+    def __str__(self) -> str:
+        return "asyncio"  # as %autoawait shows it
+
+
 class ZMQInteractiveShell(InteractiveShell):
     """IPython's shell in a kernel. Third parties know it by this name."""
 
@@ -77,8 +88,14 @@ class ZMQInteractiveShell(InteractiveShell):
     compiler_class = Type(CellCompiler)
     profile_dir = Instance("IPython.core.profiledir.ProfileDir", allow_none=True)  # not application's: 5 ms
     exiter = Instance(ZMQExitAutocall)
+    keep_last_error = Bool(
+        True,
+        help="Keep the frames of the last error, with all their variables, for %debug and %tb. False: until the next "
+        "cell begins, so that its memory can be freed.",
+    ).tag(config=True)
     kernel = AnyTrait()
     iopub = AnyTrait()
+    loop_runner_map = {**InteractiveShell.loop_runner_map, "asyncio": (AsyncioRunner(), True)}
     keepkernel_on_exit = None
     has_store = False  # whether %store is declared, without its extension
 
@@ -101,6 +118,10 @@ class ZMQInteractiveShell(InteractiveShell):
     @default("exiter")
     def _exiter_default(self) -> Any:
         return ZMQExitAutocall(self)
+
+    @default("loop_runner")
+    def _default_loop_runner(self) -> Any:
+        return self.loop_runner_map["asyncio"][0]
 
     # ---- runs ------------------------------------------------------------------------
 
@@ -307,6 +328,13 @@ class ZMQInteractiveShell(InteractiveShell):
         shown, stb = self.cell.shown
         text = errors.as_text(exception)
         return {"ename": type(exception).__name__, "evalue": text, "traceback": stb if shown is exception else []}
+
+    def forget_last_error(self) -> None:
+        """Let go of the frames of the last error."""
+        for name in ("last_type", "last_value", "last_traceback", "last_exc"):
+            sys.__dict__.pop(name, None)
+        self.InteractiveTB.tb = None
+        self.last_execution_result = None
 
     def excepthook(self, etype: Any, value: Any, tb: TracebackType | None) -> None:
         """Show an error that a callback (of a GUI toolkit, say) has handed to `sys.excepthook`."""

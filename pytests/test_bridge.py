@@ -326,6 +326,19 @@ def test_a_forked_child_that_returns_from_the_cell_ends(main):
     assert main.value("_") == "5"
 
 
+@pytest.mark.parametrize("keep", [True, False])
+def test_the_variables_of_a_failed_call_can_be_let_go(main, keep):
+    main.shell.keep_last_error = keep
+    try:
+        main.execute(
+            "class Big: pass\ndef f():\n    big = Big(); global ref; ref = weakref.ref(big)\n    1/0\nimport weakref"
+        )
+        main.execute("f()")
+        assert main.value("import gc; gc.collect(); ref() is not None") == str(keep)
+    finally:
+        main.shell.keep_last_error = True
+
+
 # ---- payloads and magics -------------------------------------------------------------------
 
 
