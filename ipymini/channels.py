@@ -19,6 +19,7 @@ We are not happy that one such subscriber delays the others for that long.
 
 import asyncio
 import heapq
+import json
 import logging
 import os
 import threading
@@ -109,13 +110,20 @@ class Channels:
         Raises TypeError or ValueError if the content cannot become JSON. `patient`: wait while the outbox
         is over its budget. `wake=False`: something that wakes the I/O thread follows at once.
         """
-        frames = self.wire.encode(message, prefix)
+        frames = self._encode(channel, message, prefix)
         if patient and self.backlog > BUDGET:
             self.wait_for_room()
         self.backlog += len(frames[-1]) if not message.buffers else sum(map(_size, message.buffers))
         self._outbox.append((channel, frames))
         if wake:
             self.wake()
+
+    def _encode(self, channel: str, message: Message, prefix: Sequence[bytes]) -> list[Any]:
+        """Return the frames of a message; all messages that leave pass here."""
+        if log.isEnabledFor(logging.DEBUG):
+            cause = _short(str(json.loads(message.parent).get("msg_id", "none")))
+            log.debug("out channel=%s msg_type=%s parent=%s", channel, message.msg_type, cause)
+        return self.wire.encode(message, prefix)
 
     def write(self, request: Request | None, name: str, text: str) -> None:
         """Put a piece of stream text into the outbox; neighbours of one request and name become one message."""
@@ -167,7 +175,7 @@ class Channels:
 
     def send_while(self, wanted: Callable[[], bool], channel: str, message: Message, prefix: Sequence[bytes]) -> None:
         """Send as soon as the peer can be reached, trying for as long as `wanted()` says so."""
-        frames = self.wire.encode(message, prefix)
+        frames = self._encode(channel, message, prefix)
 
         def attempt() -> None:
             if not wanted():
@@ -385,7 +393,7 @@ class Channels:
         text = "".join(texts)
         if text:
             message = Message("stream", {"name": name, "text": text}, request.header_json if request else b"{}")
-            self._send("iopub", self.wire.encode(message, (f"stream.{name}".encode(),)))
+            self._send("iopub", self._encode("iopub", message, (f"stream.{name}".encode(),)))
 
     def _send(self, channel: str, frames: list[Any]) -> None:
         if channel == "iopub" and self._stuck:
@@ -444,7 +452,9 @@ class Channels:
                 self._subscription(frames[0])
                 continue
             try:
-                self._route(self.wire.decode(frames, channel))
+                request = self.wire.decode(frames, channel)
+                log.debug("in channel=%s msg_type=%s msg_id=%s", channel, request.msg_type, _short(request.msg_id))
+                self._route(request)
             except BadFrames as error:
                 log.warning("dropped message: %s channel=%s frames=%d", error, channel, len(frames))
             except Exception:
@@ -459,7 +469,7 @@ class Channels:
         except UnicodeDecodeError:
             return  # a topic that cannot be said in the welcome's content
         welcome = Message("iopub_welcome", {"subscription": topic})
-        self._send("iopub", self.wire.encode(welcome, (frame[1:],) if topic else ()))
+        self._send("iopub", self._encode("iopub", welcome, (frame[1:],) if topic else ()))
 
 
 def _receive(socket: "zmq.Socket[bytes]") -> list[Any]:
@@ -474,6 +484,11 @@ def _receive(socket: "zmq.Socket[bytes]") -> list[Any]:
         else:
             frames.append(_Backend.recv(socket, zmq.NOBLOCK, False, False).buffer)
     return frames
+
+
+def _short(msg_id: str) -> str:
+    """Return an id for the log. Its end: jupyter_client's ids of one session differ nowhere else."""
+    return msg_id[-8:]
 
 
 def _size(frame: Any) -> int:

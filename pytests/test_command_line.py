@@ -9,6 +9,7 @@ import sys
 import threading
 
 import pytest
+from harness import start_kernel
 
 from ipymini import __version__
 
@@ -91,3 +92,25 @@ def test_a_start_that_fails_says_why_on_the_terminal(run, tmp_path):
     assert "the kernel could not start" in err
     assert err.splitlines()[-1] == "ImportError: this IPython is broken"
     assert not (tmp_path / "kernel.json").exists()
+
+
+def test_the_debug_log_names_each_message_once_and_never_what_it_says():
+    with start_kernel(env={"IPYMINI_LOG_LEVEL": "DEBUG"}) as kernel:
+        request = kernel.send("execute_request", code="print('a ' + 'secret')")
+        assert kernel.outputs(request) == [
+            "status:busy", "execute_input:print('a ' + 'secret')", "stdout:a secret\n", "status:idle",
+        ]  # fmt: skip
+        kernel.reply(request)
+        log = kernel.log.read_text()
+
+    short = request[-8:]
+    lines = [line.partition("ipymini.channels ")[2] for line in log.splitlines() if line.endswith(short)]
+    assert lines[0] == f"in channel=shell msg_type=execute_request msg_id={short}"
+    assert sorted(lines[1:]) == [
+        f"out channel=iopub msg_type=execute_input parent={short}",
+        f"out channel=iopub msg_type=status parent={short}",
+        f"out channel=iopub msg_type=status parent={short}",
+        f"out channel=iopub msg_type=stream parent={short}",
+        f"out channel=shell msg_type=execute_reply parent={short}",
+    ]
+    assert "secret" not in log
