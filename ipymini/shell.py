@@ -1,8 +1,8 @@
 """shell: `ZMQInteractiveShell`, IPython's shell as a kernel needs it. Knows no requests' content and no replies.
 
-One object serves the main shell and all subshells; see `runs` for what each of them has of its own. What IPython
-swaps around every cell for the whole process (`sys.displayhook`, `sys.excepthook`, names in builtins, the `write`
-of the streams) is set once, by `install`, or not at all: two lanes would swap it under each other's hands.
+One object serves the main shell and all subshells; see `runs` for what each of them has of its own, and `lean` for
+what is left out or put off. What Python itself asks for (`sys.displayhook`, `sys.excepthook`, names in builtins) is
+set once, by `install`: swapped around every cell, as IPython does it, two lanes would take it from each other.
 """
 
 import asyncio
@@ -10,40 +10,26 @@ import atexit
 import builtins
 import os
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 from warnings import warn
 
 from IPython.core import page
-from IPython.core.autocall import ZMQExitAutocall
-from IPython.core.builtin_trap import BuiltinTrap
 from IPython.core.error import UsageError
-from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.payload import PayloadManager
 from traitlets import Any as AnyTrait
-from traitlets import Bool, Instance, Type, default
+from traitlets import Bool
 
 from ipymini import context, errors
-from ipymini.compiler import CellCompiler
-from ipymini.display import AlwaysTrapped, ThriftyDisplayFormatter, ZMQDisplayPublisher, ZMQShellDisplayHook
 from ipymini.history import History
 from ipymini.lane import shielded
+from ipymini.lean import LeanShell
 from ipymini.messages import Content, Request
 from ipymini.nesting import outside_task
 from ipymini.runs import Cell, Overlay, Run
 
-ENVIRONMENT = {
-    "TERM": "xterm-color",
-    "CLICOLOR": "1",
-    "FORCE_COLOR": "1",
-    "CLICOLOR_FORCE": "1",
-    "PAGER": "cat",
-    "GIT_PAGER": "cat",
-}
-INLINE = "module://matplotlib_inline.backend_inline"
 GUIS = frozenset("inline nbagg webagg notebook ipympl widget qt qt5 qt6 wx tk gtk gtk3 osx macosx asyncio agg".split())
-LAZY_MAGICS = ("edit", "clear", "less", "more", "man", "connect_info", "qtconsole", "autosave", "subshell")
 
 
 def _of_run(name: str) -> Any:
@@ -59,35 +45,9 @@ class Parent(dict[str, Any]):
         self.request = request
 
 
-class NeverTrapped(BuiltinTrap):
-    """Puts names into builtins on `activate`, and leaves them there: all threads share builtins."""
-
-    def __enter__(self) -> "NeverTrapped":
-        return self
-
-    def __exit__(self, *error: object) -> Any:
-        return False
-
-
-class AsyncioRunner:
-    """Runs what a nested `run_cell` or a start-up line awaits, on a loop of its own: the lane's may be running."""
-
-    def __call__(self, work: Coroutine[Any, Any, Any]) -> Any:
-        with asyncio.Runner() as runner:
-            return runner.run(work)
-
-    def __str__(self) -> str:
-        return "asyncio"  # as %autoawait shows it
-
-
-class ZMQInteractiveShell(InteractiveShell):
+class ZMQInteractiveShell(LeanShell):
     """IPython's shell in a kernel. Third parties know it by this name."""
 
-    displayhook_class: Any = Type(ZMQShellDisplayHook)
-    display_pub_class = Type(ZMQDisplayPublisher)
-    compiler_class = Type(CellCompiler)
-    profile_dir = Instance("IPython.core.profiledir.ProfileDir", allow_none=True)  # not application's: 5 ms
-    exiter = Instance(ZMQExitAutocall)
     keep_last_error = Bool(
         True,
         help="Keep the frames of the last error, with all their variables, for %debug and %tb. False: until the next "
@@ -95,9 +55,7 @@ class ZMQInteractiveShell(InteractiveShell):
     ).tag(config=True)
     kernel = AnyTrait()
     iopub = AnyTrait()
-    loop_runner_map = {**InteractiveShell.loop_runner_map, "asyncio": (AsyncioRunner(), True)}
     keepkernel_on_exit = None
-    has_store = False  # whether %store is declared, without its extension
 
     execution_count = _of_run("execution_count")
     history_manager = _of_run("history")
@@ -109,19 +67,10 @@ class ZMQInteractiveShell(InteractiveShell):
     def __init__(self, **traits: Any):
         self._main_run = Run()
         self._runs: dict[str, Run] = {}  # replaced, never changed: all lanes read it bare
-        self._is_ready = False
         self._process = os.getpid()
         super().__init__(**traits)
         self._main_run.name_history()
         self._is_ready = True
-
-    @default("exiter")
-    def _exiter_default(self) -> Any:
-        return ZMQExitAutocall(self)
-
-    @default("loop_runner")
-    def _default_loop_runner(self) -> Any:
-        return self.loop_runner_map["asyncio"][0]
 
     # ---- runs ------------------------------------------------------------------------
 
@@ -263,12 +212,6 @@ class ZMQInteractiveShell(InteractiveShell):
                 out[key] = self._user_obj_error()
         return out
 
-    def _tee(self, channel: str) -> Any:
-        """Tee nothing: IPython keeps a copy of all that is printed, for good, and makes print three times slower."""
-        from contextlib import nullcontext
-
-        return nullcontext()
-
     # ---- showing errors ----------------------------------------------------------------
 
     def showtraceback(
@@ -342,84 +285,6 @@ class ZMQInteractiveShell(InteractiveShell):
             sys.__excepthook__(etype, value, tb)
         else:
             self.showtraceback((etype, value, tb), tb_offset=0)
-
-    # ---- init: what differs, and what can wait -------------------------------------------
-
-    def init_environment(self) -> None:
-        """Tell child processes that they write to a notebook, in colour."""
-        os.environ.update(ENVIRONMENT)
-        os.environ.setdefault("MPLBACKEND", INLINE)
-
-    def init_history(self) -> None:
-        """Make the history; it opens nothing yet."""
-        self.history_manager = History(shell=self, parent=self)
-        self.configurables.append(self.history_manager)
-
-    def init_builtins(self) -> None:
-        """Make the names in builtins, for good."""
-        super().init_builtins()
-        self.builtin_trap = NeverTrapped(shell=self)
-
-    def init_display_formatter(self) -> None:
-        """Make the formatter that asks only those who may have an answer."""
-        self.display_formatter = ThriftyDisplayFormatter(parent=self)
-        self.configurables.append(self.display_formatter)
-
-    def init_displayhook(self) -> None:
-        """Make the one display hook."""
-        super().init_displayhook()
-        self.display_trap = AlwaysTrapped(hook=self.displayhook)
-
-    def init_hooks(self) -> None:
-        """Page with payloads."""
-        super().init_hooks()
-        from IPython.core.payloadpage import page as payload_page
-
-        self.set_hook("show_in_pager", page.as_hook(payload_page), 99)
-
-    def init_magics(self) -> None:
-        """Declare our magics; they are imported when one is called."""
-        super().init_magics()
-        manager = self.magics_manager
-        if not hasattr(manager, "load_lazy"):  # IPython before 9.15: it imports its own at once, too
-            from ipymini.magics import KernelMagics
-
-            manager.register(KernelMagics)
-            return
-        for name in LAZY_MAGICS:
-            manager.register_lazy(name, "ipymini.magics:KernelMagics", "line")
-        self.has_store = "StoreMagics" not in self.config  # else it may have variables to restore now; see `startup`
-        if self.has_store:
-            manager.register_lazy("store", "IPython.extensions.storemagic:StoreMagics", "line")
-
-    def init_completer(self) -> None:
-        """Leave it for the first use: it takes 8 ms."""
-
-    _completer: Any = None
-
-    @property
-    def Completer(self) -> Any:
-        """IPython's completer, made when somebody asks for it."""
-        if self._completer is None:
-            super().init_completer()
-        return self._completer
-
-    @Completer.setter
-    def Completer(self, completer: Any) -> None:
-        self._completer = completer
-
-    @property
-    def configurables(self) -> list[Any]:
-        """The objects that %config knows."""
-        if self._is_ready and self._completer is None:
-            self._is_ready = False
-            _ = self.Completer
-            self._is_ready = True
-        return self._configurables
-
-    @configurables.setter
-    def configurables(self, configurables: list[Any]) -> None:
-        self._configurables = configurables
 
     def install(self) -> Callable[[], None]:
         """Set what Python asks for by itself: display hook, except hook, names in builtins; return the undo."""

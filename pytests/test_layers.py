@@ -12,19 +12,8 @@ FLOORS = [
     ["__init__", "messages", "wire", "connection", "dap", "about"],
     ["context", "channels", "lane", "waits", "nesting", "processes"],
     ["iopub", "stdin", "streams"],
-    [
-        "bridge",
-        "startup",
-        "completion",
-        "shell",
-        "runs",
-        "display",
-        "errors",
-        "compiler",
-        "history",
-        "magics",
-    ]  # IPython's
-    + ["archive", "magics", "comms", "compat", "gui"]
+    ["bridge", "startup", "completion", "shell", "lean", "runs", "display", "errors", "compiler"]  # IPython's half
+    + ["history", "archive", "magics", "comms", "compat", "gui"]
     + ["debugger", "commands", "adapter", "tracer", "variables", "breakpoint"],  # and debugpy's
     ["kernel", "handlers", "cells", "kernelspec", "__main__"],
 ]
@@ -39,7 +28,8 @@ ARROWS = {
     "lane": {"context", "waits"},
     "bridge": {"shell", "completion", "comms", "compiler", "errors", "runs", "startup"},
     "history": {"archive"},
-    "shell": {"compiler", "display", "errors", "gui", "history", "magics", "runs"},
+    "lean": {"compiler", "display", "history", "magics"},
+    "shell": {"errors", "gui", "history", "lean", "runs"},
     "debugger": {"commands", "adapter", "tracer", "variables"},
     "commands": {"adapter", "variables"},
     "tracer": {"breakpoint"},
