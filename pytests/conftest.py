@@ -8,7 +8,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from harness import KernelUnderTest, start_kernel  # noqa: E402
+from harness import KernelUnderTest, start_kernel
 
 
 @pytest.fixture(scope="module")

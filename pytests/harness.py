@@ -50,7 +50,13 @@ class KernelUnderTest:
     ) -> str:
         """Send a request; return its msg_id. An execute_request gets the usual defaults."""
         if msg_type == "execute_request":
-            usual = dict(silent=False, store_history=True, user_expressions={}, allow_stdin=False, stop_on_error=True)
+            usual = {
+                "silent": False,
+                "store_history": True,
+                "user_expressions": {},
+                "allow_stdin": False,
+                "stop_on_error": True,
+            }
             content = {**usual, **content}
         message = self.client.session.msg(msg_type, content, parent=parent, metadata=metadata)
         message["header"].update(header or {})

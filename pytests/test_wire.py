@@ -51,7 +51,9 @@ def test_a_long_key_is_hashed_first() -> None:
         ([b"<IDS|MSG>", b"wrong", b"{}", b"{}", b"{}", b"{}"], "bad signature"),
     ],
 )
-def test_frames_that_are_no_message_are_refused_with_a_reason(wire: Wire, frames: list[bytes], reason: str) -> None:  # Q6
+def test_frames_that_are_no_message_are_refused_with_a_reason(
+    wire: Wire, frames: list[bytes], reason: str
+) -> None:  # Q6
     with pytest.raises(BadFrames, match=reason):
         wire.decode(frames, "shell")
 
