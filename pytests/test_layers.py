@@ -1,6 +1,7 @@
 """The stairs: imports go down only, and each outside package has its own rooms. docs/architecture.md draws the same."""
 
 import ast
+import re
 import sys
 from pathlib import Path
 
@@ -91,6 +92,13 @@ def neighbours(room, typing_too):
 
 def test_every_room_stands_on_a_floor():
     assert [room for room in ROOMS if room not in FLOOR] == []
+
+
+def test_the_architecture_page_shows_each_room_on_its_floor():
+    page = (PACKAGE.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    shown = re.findall(r"^\| (\d) \| `(\w+)` \|", page, flags=re.MULTILINE)
+
+    assert sorted(shown) == sorted((str(FLOOR[room]), room) for room in ROOMS if room != "__init__")
 
 
 @pytest.mark.parametrize("room", ROOMS)
