@@ -108,6 +108,7 @@ def subshell(main):
 # ---- one cell ----------------------------------------------------------------------------
 
 
+# B8, O23
 def test_a_cell_says_its_input_and_result_and_replies_with_the_same_count(main):
     reply, said = main.execute("x = 20\nx + 1")
 
@@ -577,7 +578,7 @@ def test_in_and_out_stay_the_main_shells_whoever_resets(main):
         assert main.shell.user_ns["In"] is main.shell.history_manager.input_hist_parsed
 
 
-# B7 B8
+# B7, B8
 def test_two_busy_subshells_never_mix_their_results(main):
     outcomes = {}
 
