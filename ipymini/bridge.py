@@ -216,6 +216,8 @@ class Bridge:
             rows = history.get_tail(n, raw=raw, output=output, include_latest=True)
         elif hist_access_type == "range":
             rows = history.get_range(session or 0, start or 0, stop, raw=raw, output=output)
+            if session and session > 0:  # IPython calls the running session 0, also if it was asked for by its number
+                rows = ((session, *row[1:]) for row in rows)
         elif hist_access_type == "search" and pattern is not None:
             rows = history.search(pattern, raw=raw, output=output, n=n, unique=unique)
         return {"status": "ok", "history": [list(row) for row in rows]}
