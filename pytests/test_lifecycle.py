@@ -124,7 +124,8 @@ def test_a_busy_subshell_does_not_hold_up_the_kernel(own_kernel: KernelUnderTest
         "import subprocess; subprocess.Popen(['sh', '-c', 'trap \"\" TERM; sleep 60']).pid",
         "import threading, time, os; threading.Thread(target=time.sleep, args=(60,)).start(); os.getpid()",
         "import asyncio, os\nasync def forever():\n while True:\n"
-        "  try: await asyncio.sleep(60)\n  except BaseException: pass\njob = asyncio.create_task(forever()); os.getpid()",
+        "  try: await asyncio.sleep(60)\n  except BaseException: pass\n"
+        "job = asyncio.create_task(forever()); os.getpid()",
         "import atexit, os\natexit.register(lambda: 1/0); os.getpid()",
         "import atexit, os, time\natexit.register(time.sleep, 60); os.getpid()",
         "import os, signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); os.getpid()",
