@@ -17,8 +17,10 @@ import logging
 import os
 import socket
 import sys
+import sysconfig
 import threading
 from collections.abc import Callable
+from functools import cache
 from types import FrameType
 from typing import Any
 
@@ -193,6 +195,12 @@ class Tracer:
         exception_type: Any = None,
     ) -> None:
         """Stand in for PyDB.do_wait_suspend. On the thread that stops."""
+        if event == "call" and frame.f_lineno == 0:
+            return  # a cell begins: stop at its first line
+        if _is_kernels(frame):
+            if thread.stop_reason != 105:  # CMD_THREAD_SUSPEND, a pause: that waits for the user's next line
+                thread.additional_info.pydev_state = 1  # STATE_RUN: the step goes on
+            return
         ident = threading.get_ident()
         if exception_type == "USER_UNHANDLED" and not self._is_worth_a_stop(frame):
             _run_freely(thread)
@@ -288,6 +296,23 @@ class Tracer:
         self._db.do_wait_suspend(thread, frame, "line", None)
         if sys.gettrace() is None and not _uses_monitoring():
             self._db.enable_tracing()
+
+
+def _is_kernels(frame: FrameType | None) -> bool:
+    """Whether a line belongs to the kernel's own work, or to a library at work for it: no user code called it."""
+    while frame is not None:
+        if _module(frame).partition(".")[0] in ("ipymini", "IPython", "traitlets"):
+            return True
+        if not frame.f_code.co_filename.startswith(("<frozen", *_libraries())):
+            return False
+        frame = frame.f_back
+    return False
+
+
+@cache
+def _libraries() -> tuple[str, ...]:
+    paths = sysconfig.get_paths()
+    return tuple({paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 
 
 def _module(frame: FrameType) -> str:

@@ -550,7 +550,7 @@ def test_step_in_targets(client):
     client.stopped()
     targets = client.ask("stepInTargets", frameId=client.frames()[0]["id"])["targets"]
 
-    [outer] = [target["id"] for target in targets if target["label"].startswith("outer")]
+    outer = next(target["id"] for target in targets if target["label"].startswith("outer"))
     client.ask("stepIn", threadId=1, targetId=outer)
     client.stopped()
 
@@ -629,7 +629,10 @@ def test_an_exception_that_fails_the_cell_stops(client, which):
 def test_an_exception_that_is_caught_does_not(client, which):
     client.ask("setExceptionBreakpoints", filters=[which])
 
-    code = "import contextlib\nwith contextlib.suppress(KeyError):\n    {}[1]\ntry:\n    1/0\nexcept ArithmeticError: pass\n"
+    code = (
+        "import contextlib\nwith contextlib.suppress(KeyError):\n    {}[1]\n"
+        "try:\n    1/0\nexcept ArithmeticError: pass\n"
+    )
     cell = client.run(code)
 
     assert client.outcome(cell) == "ok"
@@ -658,7 +661,10 @@ def test_files_and_imported_modules(client, tmp_path):
 
 
 def test_async_cells(client):
-    code = "import asyncio\nasync def co(n):\n    await asyncio.sleep(0.01)\n    m = n + 1\n    return m\nr = await co(1)\nr\n"
+    code = (
+        "import asyncio\nasync def co(n):\n    await asyncio.sleep(0.01)\n    m = n + 1\n    return m\n"
+        "r = await co(1)\nr\n"
+    )
     client.break_at(code, 4)
     cell = client.run(code)
 
@@ -713,6 +719,18 @@ def test_a_changed_cell_keeps_no_breakpoints_of_its_former_self(client):
     assert client.outcome(cell) == "ok"
 
 
+def test_user_code_that_the_kernel_calls_can_be_stopped(client):
+    code = "class Shown:\n    def _repr_html_(self):\n        html = '<i>'\n        return html\nShown()\n"
+    client.break_at(code, 4)
+
+    cell = client.run(code)
+
+    client.stopped()
+    assert client.lines() == [("_repr_html_", 4), ("<module>", 5)]
+    client.go_on()
+    assert client.outcome(cell) == "ok"
+
+
 def test_magics_do_not_shift_lines(client):
     code = "%time timed = 1\n!true\nshifted = 2\nshifted = 3\n"
     client.break_at(code, 3)
@@ -745,6 +763,36 @@ def test_attach_pause_and_breakpoints_reach_a_cell_that_runs(own_kernel):
     assert client.lines() == [("<module>", 5)]
     own_kernel.interrupt()
     assert client.outcome(cell) == "KeyboardInterrupt"
+
+
+@pytest.mark.parametrize("just_my_code", [True, False])
+def test_a_pause_while_nothing_runs_stops_the_next_cell_and_not_the_kernel(own_kernel, just_my_code):
+    client = Client(own_kernel)
+    client.start(justMyCode=just_my_code)
+    own_kernel.execute("1")
+
+    client.ask("pause", threadId=1)
+
+    own_kernel.reply(own_kernel.send("is_complete_request", code="1"))
+    cell = client.run("paused = 1\npaused = 2\n")
+    assert client.stopped()["reason"] == "pause"
+    assert client.lines()[0] == ("<module>", 1)
+    client.go_on()
+    assert client.outcome(cell) == "ok"
+
+
+@pytest.mark.parametrize("just_my_code", [True, False])
+def test_a_step_into_the_display_of_a_result_stays_out_of_the_kernel(own_kernel, just_my_code):
+    client = Client(own_kernel)
+    client.start(justMyCode=just_my_code)
+    code = "shown = 5\nshown\n"
+    client.break_at(code, 2)
+    cell = client.run(code)
+    client.stopped()
+
+    client.ask("stepIn", threadId=1)
+
+    assert client.outcome(cell) == "ok"
 
 
 def test_control_answers_at_any_moment_of_an_exchange(own_kernel):
@@ -1102,7 +1150,7 @@ def test_a_forked_child_stops_at_no_breakpoint(client):
 
 
 def test_a_child_process_of_python_runs_untouched(client):
-    code = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'print(6 * 7)'], capture_output=True, text=True).stdout"
+    code = "import subprocess, sys\nsubprocess.check_output([sys.executable, '-c', 'print(6 * 7)'], text=True)"
 
     assert client.kernel.execute(code)[1] == ["execute_result:'42\\n'"]
 
