@@ -62,16 +62,11 @@ def subshell() -> Iterator[str]:
     Yields the subshell's id. Cells that were queued before stay where they are.
     """
     kernel, request = _here()
-    subshell_id = kernel.open_subshell()
-    before = kernel.detours
-    kernel.detours = {**before, request.session: subshell_id}
+    subshell_id, undo = kernel.detour(request.session)
     try:
         yield subshell_id
     finally:
-        kernel.detours = {session: target for session, target in kernel.detours.items() if target != subshell_id}
-        if request.session in before and before[request.session] in kernel.subshells:
-            kernel.detours = {**kernel.detours, request.session: before[request.session]}
-        kernel.delete_subshell(subshell_id, gently=True)
+        undo()
 
 
 def process_events() -> int:

@@ -1,4 +1,4 @@
-"""comms: the `comm` package bound to our iopub. Knows no targets and no widgets.
+"""comms: the `comm` package bound to our iopub, and which subshell a comm belongs to. Knows no targets and no widgets.
 
 `handle` is for comm_open, comm_msg and comm_close from a frontend. What goes wrong in a callback is text on the
 stderr of the request that caused it; the kernel goes on. Spec: "Custom Messages".
@@ -6,14 +6,18 @@ stderr of the request that caused it; the kernel goes on. Spec: "Custom Messages
 
 import logging
 import sys
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
 import comm
 from comm.base_comm import BaseComm, CommManager
 
+from ipymini import context
 from ipymini.lane import door
 from ipymini.messages import Content, Request
+
+ASKED_MAX = 1000  # questions that are remembered until their answer comes; frontends may answer none
 
 
 class Comm(BaseComm):
@@ -22,6 +26,8 @@ class Comm(BaseComm):
     kernel: Any = None
     _send: Callable[..., None] | None = None  # IOPub.send; set by `install`, for the whole process
 
+    _subshell_id: str | None = None  # the subshell that spoke on it last; None: the main shell, or nobody yet
+
     def publish_msg(
         self, msg_type: str, data: Any = None, metadata: Any = None, buffers: Any = None, **keys: Any
     ) -> None:
@@ -29,6 +35,12 @@ class Comm(BaseComm):
         if Comm._send is None:
             return  # the kernel has ended; a comm that is collected afterwards says goodbye to nobody
         content = {"data": {} if data is None else data, "comm_id": self.comm_id, **keys}
+        request = context.current()
+        self._subshell_id = request.subshell_id if request is not None else None
+        if (question := _question(data)) is not None:
+            Comms.asked[question] = self._subshell_id
+            while len(Comms.asked) > ASKED_MAX:
+                Comms.asked.popitem(last=False)
         frozen = tuple(_frozen(buffer) for buffer in buffers or ())
         Comm._send(msg_type, content, metadata=metadata or {}, buffers=frozen, topic=self.topic)
 
@@ -37,6 +49,20 @@ class Comms(CommManager):
     """The comms and targets of this process; `comm.get_comm_manager()` returns it."""
 
     kernel: Any = None
+    asked: OrderedDict[str, str | None] = OrderedDict()  # questions without an answer yet, and which subshell asked
+
+    def addressee(self, request: Request) -> str | None:
+        """Return the subshell that a comm message is for. I/O thread; each look-up is atomic.
+
+        The answer to a question (`content.id` in the data, as ipywidgets' custom messages have it) goes to who asked,
+        which may wait for it; else the message goes to the subshell that spoke on this comm last, if one did; else to
+        the one that its header names.
+        """
+        question = _question(request.content.get("data"))
+        if question is not None and question in self.asked:
+            return self.asked.pop(question, None)
+        one = self.comms.get(str(request.content.get("comm_id")))
+        return getattr(one, "_subshell_id", None) or request.subshell_id
 
     @door
     def handle(self, request: Request) -> None:
@@ -53,6 +79,13 @@ class Comms(CommManager):
             if target_name is None or one.target_name == target_name
         }
         return {"status": "ok", "comms": comms}
+
+
+def _question(data: Any) -> str | None:
+    """Return the id of a question, or of the answer to one."""
+    content = data.get("content") if isinstance(data, dict) else None
+    found = content.get("id") if isinstance(content, dict) else None
+    return found if isinstance(found, str) else None
 
 
 def _frozen(buffer: Any) -> Any:

@@ -4,6 +4,7 @@ A handler gets the kernel and the request, returns the reply's content (None: th
 raises to say no. `Kernel.handle` writes busy, the reply and idle.
 """
 
+from asyncio import wrap_future
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
@@ -157,6 +158,7 @@ async def shutdown_request(kernel: "Kernel", request: Request) -> Content:
 @handles("create_subshell_request", on="control")
 async def create_subshell_request(kernel: "Kernel", request: Request) -> Content:
     """Make a subshell; it is ready when the reply comes."""
+    await wrap_future(kernel.is_ready)
     return {"subshell_id": kernel.open_subshell()}
 
 

@@ -10,16 +10,17 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
-from ipymini import breakpoint, context, nesting, processes, streams, waits
+from ipymini import breakpoint, cells, context, nesting, processes, streams, waits
 from ipymini import connection as connection_file
 from ipymini.channels import Channels
 from ipymini.connection import Connection
@@ -49,10 +50,15 @@ LANGUAGE = frozenset(
 )
 EARLY = frozenset({"kernel_info_request", "connect_request", "interrupt_request", "shutdown_request", "usage_request"})
 SHELL_ONLY = LANGUAGE | {"execute_request"}  # run on a shell's lane whichever channel they come on
+COMM_ANSWERS = frozenset({"comm_msg", "comm_close"})  # may belong to another subshell than their header says
 GRACE = 0.05  # seconds that a language request waits for its own lane
 DEADLINE = 0.9  # seconds that running cells may hold up a shutdown
+OWN_SIGNAL = 2.0  # seconds within which our own SIGINT is handled, unless C code holds the main thread or ignores it
+SUBSHELL_DEADLINE = 0.2  # seconds that each subshell may hold it up when the main shell has ended
 LAST_DEADLINE = 1.8  # seconds that exit functions may hold it up
 IDLE_SECOND = 1.0  # seconds of quiet after which slow imports are made in the background
+
+Value = TypeVar("Value")
 
 
 class Kernel:
@@ -86,9 +92,10 @@ class Kernel:
         self.control = Lane("ipymini-control", self.handle)
         self.language = Lane("ipymini-language", self.handle)
         self.subshells: dict[str, Lane] = {}
-        self.detours: dict[str, str] = {}  # client session -> the subshell that its cells go to for now
+        self.detours: dict[str, str] = {}  # client session -> the subshell that its cells go to for now; replaced
         self.descriptors: streams.Descriptors | None = None
         self._bridge: Bridge | None = None
+        self.is_ready: Future[bool] = Future()  # IPython is there
         self._debugger: Debugger | None = None
         self._undo: list[Any] = []
         self._once = threading.Lock()
@@ -99,6 +106,8 @@ class Kernel:
         self._quiet_since = 0.0  # when the last cell ended
         self._lanes_ended = False
         self._had_subshells = False
+        self._leaving: dict[str, Lane] = {}  # deleted subshells whose lanes have not ended yet; replaced
+        self._struck_until = 0.0  # until then (monotonic) a SIGINT is taken for ours: child lanes have had theirs
         self._dying = False
 
     # ---- the rooms above -----------------------------------------------------
@@ -160,9 +169,12 @@ class Kernel:
             kernel=self,
         )
         self._undo.append(self._bridge.uninstall)
+        self.is_ready.set_result(True)
+        cells.serve(self)
+        self._undo.append(lambda: cells.serve(None))
 
     def _is_our_loop(self, loop: Any) -> bool:
-        return any(lane.loop is loop for lane in (self.main, self.language, *self.subshells.values()))
+        return any(lane.loop is loop for lane in (self.main, self.language, *self._children()))
 
     def run(self) -> None:
         """Serve on this thread until the kernel is asked to stop; then put everything away."""
@@ -190,7 +202,7 @@ class Kernel:
         if self._lanes_ended:
             return
         self.stdin.abandon_all(KernelStopping("the kernel shuts down"))
-        for lane in (self.main, self.language, *self.subshells.values()):
+        for lane in (self.main, self.language, *self._children()):
             lane.stop()
         self.interrupt(children=False)
         self.channels.later(0.1, self._press_on)
@@ -198,8 +210,11 @@ class Kernel:
     def _close(self) -> None:
         """The end of the ladder, on the main lane's thread: exit functions, last words, sockets, children."""
         self.begin_stopping()
+        children = self._children()
+        for lane in children:
+            lane.join(SUBSHELL_DEADLINE)  # their last replies leave before the sockets close
         self._lanes_ended = True
-        for lane in (self.main, self.language, self.control, *self.subshells.values()):
+        for lane in (self.main, self.language, self.control, *children):
             lane.stop()
             for request in lane.withdraw():
                 self._refuse(request, error_content(KernelStopping("the kernel shuts down: start it again")))
@@ -243,8 +258,11 @@ class Kernel:
             self.stdin.answer(request)
             return
         if request.msg_type == "execute_request" and request.session in self.detours and not request.subshell_id:
-            # Only our view of the header changes: answers repeat the header as it came.
-            request = replace(request, header={**request.header, "subshell_id": self.detours[request.session]})
+            request = _sent_to(self.detours[request.session], request)
+        elif request.msg_type in COMM_ANSWERS and self._had_subshells:
+            target = self.bridge.comms.addressee(request)
+            if target is None or target in self.subshells:  # else it has been deleted since
+                request = _sent_to(target, request)
         lane = self._lane_for(request)
         occupied = lane.is_occupied
         if not lane.post(request):
@@ -373,23 +391,43 @@ class Kernel:
 
     # ---- interrupts ----------------------------------------------------------------
 
+    def on_sigint(self, signum: int, frame: FrameType | None) -> None:
+        """Handle SIGINT: end what runs on every lane. Takes no lock; child lanes are left to the I/O thread."""
+        ours, self._struck_until = monotonic() < self._struck_until, 0.0
+        if (self.subshells or self._leaving) and not ours and not self.main.is_looking_again:
+            self.channels.call(self._interrupt_children)
+        self.main.on_sigint(signum, frame)
+
     def interrupt(self, *, children: bool = True) -> None:
         """End what runs on every lane; nothing if nothing runs. Any thread.
 
         `children`: the processes of our group get the signal too, if we lead it.
         """
-        for lane in self.subshells.values():
-            self._interrupt_child(lane)
-        if not self.main.is_running:
+        busy = self._interrupt_children()
+        leads = children and os.getpgid(0) == os.getpid()
+        if not (self.main.is_running or (busy and leads)):
             return
-        if children and os.getpgid(0) == os.getpid():
+        self._struck_until = monotonic() + OWN_SIGNAL
+        if leads:
             os.killpg(os.getpid(), signal.SIGINT)
         elif self.main.ident is not None:
             signal.pthread_kill(self.main.ident, signal.SIGINT)
 
-    def _interrupt_child(self, lane: Lane) -> None:
-        lane.interrupt()
-        self.stdin.abandon(lane.running, KeyboardInterrupt("Interrupted by user"))  # its wait is deaf to the former
+    def _interrupt_children(self) -> bool:
+        """End what runs on child lanes; return whether something does."""
+        busy = [lane for lane in self._children() if lane.is_running]
+        for lane in busy:
+            lane.interrupt()
+        return bool(busy)
+
+    def _end_waits(self, lane: Lane, requests: list[Request]) -> None:
+        """End waits of a child lane that no exception reaches: for an answer, or inside `asyncio.run`."""
+        self.stdin.abandon(requests, KeyboardInterrupt("Interrupted by user"))
+        nesting.wake(lane.ident)
+
+    def _children(self) -> list[Lane]:
+        """Return the lanes of all subshells, those that are on their way out included."""
+        return [*self.subshells.values(), *self._leaving.values()]
 
     def _look_again(self, seconds: float) -> None:
         self.channels.later(seconds, self._signal_again)
@@ -416,6 +454,8 @@ class Kernel:
             self.handle,
             runs_cells=True,
             held=self._held,
+            later=self.channels.later,
+            end_waits=lambda requests: self._end_waits(lane, requests),
             ended=lambda: self._subshell_ended(subshell_id, lane),
         )
         lane.start()
@@ -432,18 +472,55 @@ class Kernel:
             lane = self.subshells.get(subshell_id)
             if lane is None:
                 raise _unknown(subshell_id)
-            self.subshells = {key: other for key, other in self.subshells.items() if key != subshell_id}
+            self._leaving = {**self._leaving, subshell_id: lane}
+            self.subshells = _without(self.subshells, subshell_id)
         if gently:
             lane.stop_when_idle()
         else:
-            self._interrupt_child(lane)
-            lane.stop()
+            lane.stop()  # first: the cell behind the one that is struck must not start
+            lane.interrupt()
+
+    def detour(self, session: str) -> tuple[str, Callable[[], None]]:
+        """Send what a client executes from now on to a new subshell; return its id and the undo. Any lane."""
+        subshell_id = self.open_subshell()
+        with self._once:
+            before = self.detours.get(session)
+            self.detours = {**self.detours, session: subshell_id}
+
+        def undo() -> None:
+            with self._once:
+                if self.detours.get(session) == subshell_id:
+                    self.detours = _without(self.detours, session)
+                    if before in self.subshells:
+                        self.detours = {**self.detours, session: str(before)}
+                is_open = subshell_id in self.subshells
+            if is_open:  # else a client has deleted it
+                self.delete_subshell(subshell_id, gently=True)
+
+        return subshell_id, undo
 
     def _subshell_ended(self, subshell_id: str, lane: Lane) -> None:
         """Answer what a deleted subshell still held, and forget its run state. On its thread, as its last act."""
+        for request in lane.unfinished:  # it has said busy
+            error = KeyboardInterrupt("the subshell was deleted, and its cell would not end")
+            self.reply(request, error_content(error))
+            self.iopub.status("idle", parent=request)
         for request in lane.withdraw():
             self._refuse(request, error_content(_unknown(subshell_id)))
         self.bridge.close_subshell(subshell_id)
+        with self._once:
+            self._leaving = _without(self._leaving, subshell_id)
+
+
+def _without(table: dict[str, Value], key: str) -> dict[str, Value]:
+    return {other: value for other, value in table.items() if other != key}
+
+
+def _sent_to(subshell_id: str | None, request: Request) -> Request:
+    """Return the request for another subshell. Only our view of its header changes: answers repeat it as it came."""
+    if subshell_id == request.subshell_id:
+        return request
+    return replace(request, header={**request.header, "subshell_id": subshell_id})
 
 
 def _unknown(subshell_id: str) -> UnknownSubshell:

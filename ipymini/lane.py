@@ -15,7 +15,9 @@ On the main thread the SIGINT handler looks at the interrupted stack, from the t
   - nothing is being served: nothing happens.
 A latch belongs to one request. It is honoured when that request opens its door, or at the next look, and forgotten
 when the request has been served. On other threads there is no signal: PyThreadState_SetAsyncExc takes its place,
-under `_gate`, only while a door is open, and is withdrawn when the door closes first.
+under `_gate`, only while a door is open and a step of its request runs. It strikes some bytecodes later; so both
+the door and the step (`_in_steps`), before they end, let strike what has been set. A cell that has just suspended
+gets its KeyboardInterrupt thrown in, and asyncio's own frames, which would lose a wake-up, are never struck.
 
 We are not happy that a look again is a signal: if a cell ends within these milliseconds and the user interrupts the
 next one in the same instant, the two signals become one, and are taken for the look again.
@@ -27,8 +29,8 @@ import logging
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Coroutine
-from types import CodeType, FrameType, TracebackType
+from collections.abc import Callable, Coroutine, Generator
+from types import CodeType, FrameType, TracebackType, coroutine
 from typing import Any, TypeVar
 
 from ipymini import context, waits
@@ -38,6 +40,7 @@ log = logging.getLogger("ipymini.lane")
 
 SERIAL = frozenset({"execute_request"})
 LAST_MOMENT = 0.25  # seconds that what still awaits has for cleaning up when the lane ends
+LAST_MOMENTS = 2  # how often it is asked: a cell may swallow its cancellation
 RETRY = 0.002  # seconds until an interrupt that met a frame of ours is tried again
 
 _OURS = frozenset(
@@ -63,6 +66,7 @@ _NEUTRAL = (
     "asyncio",
     "contextlib",
     "selectors",
+    "nest_asyncio",
 )  # says nothing about whose code runs
 _lanes: dict[int, "Lane"] = {}  # by thread ident; each lane's thread adds and removes its own
 _TRACING = ("pydevd", "_pydev")  # in the user's thread, but raise there and the thread is traced no more
@@ -128,10 +132,14 @@ class Lane:
         look_again: Callable[[float], None] | None = None,
         runs_cells: bool = False,
         ended: Callable[[], None] = lambda: None,
+        later: Callable[[float, Callable[[], None]], None] | None = None,
+        end_waits: Callable[[list[Request]], None] = lambda requests: None,
         held: Callable[[int, FrameType | None], bool] = lambda ident, frame: False,
     ):
         """`look_again`: this is the main thread's lane, struck by signals. `runs_cells`: a child lane's waits can end.
 
+        `later(seconds, function)`: call it on some other thread; a child lane's second look at an interrupt needs it.
+        `end_waits(requests)`: make the kernel's own waits in the cells of a child lane fail; no exception reaches them.
         `held`: whether a thread stands at a breakpoint; if so, its cell will end with KeyboardInterrupt without us.
         `ended` is called on the lane's thread when it serves no more.
         """
@@ -142,6 +150,7 @@ class Lane:
         self.ident: int | None = None
         self.thread: threading.Thread | None = None
         self._handle, self._ended, self._held = handle, ended, held
+        self._later, self._end_waits = later, end_waits
         self._look_again = look_again  # ask for `on_sigint` in so many seconds; None: no signals on this lane
         self._looking_again_for: Request | None = None
         self._serial: dict[Request, asyncio.Task[None] | None] = {}  # what runs: one, or more while unlocked
@@ -151,9 +160,12 @@ class Lane:
         self._interrupted: set[Request] = set()
         self._gate = threading.Lock()
         self._shot = False  # an exception has been set for the lane's thread; it may have struck or not; under _gate
-        self._wake_waits = threading.Event() if runs_cells else None
+        self._step: Request | None = None  # whose step runs on a child lane; under _gate
+        self._order: object = None  # the latest cancellation that has been asked for; under _gate
+        self._waker = waits.Waker() if runs_cells else None
         self._stopping = False
         self._winding_down = False
+        self.unfinished: list[Request] = []  # cells that would not end with the lane: `ended` answers them
         self._ending = False  # stop as soon as nothing is left to do
         self._started = threading.Event()
         self._stopped = threading.Event()
@@ -218,7 +230,7 @@ class Lane:
     def start(self) -> None:
         """Serve on a new thread."""
         self.thread = threading.Thread(target=self.run, name=self.name, daemon=True)
-        if self._wake_waits is None:  # runs no cells: the debugger neither shows nor stops it
+        if self._waker is None:  # runs no cells: the debugger neither shows nor stops it
             self.thread.pydev_do_not_trace = self.thread.is_pydev_daemon_thread = True  # type: ignore[attr-defined]
         self.thread.start()
 
@@ -256,7 +268,7 @@ class Lane:
         self.loop = asyncio.new_event_loop()
         asyncio.set_event_loop(self.loop)
         self.loop.call_soon(self._pump)
-        unenroll = waits.enroll(self._wake_waits) if self._wake_waits is not None else None
+        unenroll = waits.enroll(self._waker) if self._waker is not None else None
         self._started.set()
         try:
             while not self._stopping:
@@ -278,6 +290,8 @@ class Lane:
             self.loop.run_forever()
         except KeyboardInterrupt:
             # asyncio hands it on after it has ended a task of the cell; the cell itself has to end as well.
+            with self._gate:
+                self._shot = False
             self._cancel_suspended(None)
         except SystemExit:
             pass  # a background task called sys.exit(): its own end, not the kernel's
@@ -286,17 +300,20 @@ class Lane:
         """Give what is being served the time to answer, and what still awaits the time to clean up."""
         assert self.loop is not None
         self._winding_down = True
-        tasks = asyncio.all_tasks(self.loop)
-        self._interrupted.update(self._doors)
-        for task in tasks:
-            # A request with its door closed is between its code and its reply: cancelled, it would never be answered.
-            if task in self._doors.values() or getattr(task.get_coro(), "cr_code", None) is not Lane._one.__code__:
-                task.cancel()
-        if tasks:
+        for _ in range(LAST_MOMENTS):
+            tasks = asyncio.all_tasks(self.loop)
+            if not tasks:
+                break
+            self._interrupted.update(self._doors)
+            for task in tasks:
+                # A request with its door closed is between its code and its reply; cancelled, it would get none.
+                if task in self._doors.values() or getattr(task.get_coro(), "cr_code", None) is not Lane._one.__code__:
+                    task.cancel()
             waiting = self.loop.create_task(asyncio.wait(tasks, timeout=LAST_MOMENT))
             waiting.add_done_callback(lambda _: self._stop_loop())
             while not waiting.done():
                 self._run_loop()
+        self.unfinished = list(self._serial)
 
     def _stop_loop(self) -> None:
         assert self.loop is not None
@@ -340,7 +357,8 @@ class Lane:
         if serial:
             self._serial[request] = asyncio.current_task()
         try:
-            await context.drive(request, self._handle(request))
+            work = self._handle(request)
+            await context.drive(request, work if self._waker is None else self._in_steps(request, work))
         finally:
             self._interrupted.discard(request)
             if self._latched is request:
@@ -348,6 +366,46 @@ class Lane:
             if serial:
                 del self._serial[request]
                 asyncio.get_running_loop().call_soon(self._pump)
+
+    @coroutine
+    def _in_steps(self, request: Request, work: Coroutine[Any, Any, None]) -> Generator[Any, Any, None]:
+        """Run a coroutine so that an interrupt of a child lane strikes within one of its steps, and nothing else."""
+        value: Any = None
+        error: BaseException | None = None
+        while True:
+            with self._gate:
+                before, self._step = self._step, request
+            waiting_for: Any = None
+            ended = struck = False
+            try:
+                waiting_for = work.send(value) if error is None else work.throw(error)
+            except StopIteration:
+                ended = True
+            except BaseException:
+                self._step = before
+                raise
+            while True:
+                try:
+                    with self._gate:
+                        self._step = before
+                        shot, self._shot = self._shot, False
+                    if shot:
+                        _let_it_strike()
+                    break
+                except KeyboardInterrupt:
+                    struck = True  # in these lines, and it is meant for the cell
+            if ended:
+                return
+            value, error = None, None
+            if struck and request in self._doors:
+                error = KeyboardInterrupt()
+                if getattr(waiting_for, "_asyncio_future_blocking", False):
+                    waiting_for._asyncio_future_blocking = False  # nobody waits for it after all
+                continue
+            try:
+                value = yield waiting_for
+            except BaseException as thrown:  # a cancellation: it belongs to the coroutine, as with `await`
+                error = thrown
 
     # ---- interrupts --------------------------------------------------------
 
@@ -379,6 +437,11 @@ class Lane:
         if self._doors and self._look_again is not None:
             self._look_again(RETRY)
 
+    @property
+    def is_looking_again(self) -> bool:
+        """Whether the signal that comes is a look again, and no new interrupt."""
+        return self._looking_again_for is not None
+
     def prepare_another_look(self) -> bool:
         """Say that the next signal is a look again; return False if there is nothing left to look for."""
         self._looking_again_for = self._latched
@@ -394,17 +457,36 @@ class Lane:
             frame = sys._current_frames().get(self.ident or 0)
             if self._held(self.ident or 0, frame):
                 return
-            verdict = _verdict(frame)
-            if verdict != "outside":
+            verdict, step = _verdict(frame), self._step
+            hits = verdict == "outside-user" or (verdict == "user" and step in self._doors)
+            self._order = order = object()
+            # Latched until it has struck: the thread moves on while we decide, into the kernel or out of its loop.
+            self._latched = None if hits else (step if step in self._doors else next(iter(self._doors)))
+            if hits:
                 self._shot = True
                 _set_async_exception(self.ident or 0, KeyboardInterrupt)
-                if self._wake_waits is not None:
-                    self._wake_waits.set()
-        if self.loop is not None and verdict.startswith("outside"):
-            self.loop.call_soon_threadsafe(self._cancel_suspended, None)
+                if self._waker is not None:
+                    self._waker.wake()
+        if self.loop is not None and verdict not in ("ours", "neutral"):
+            self.loop.call_soon_threadsafe(self._cancel_suspended, step if hits else None, order)
+        self._end_waits(self.running)
+        if not hits and self._later is not None:
+            self._later(RETRY, self._look_at_child_again)
 
-    def _cancel_suspended(self, but: Request | None) -> None:
-        """Cancel what was struck and is suspended, `but` the one that got its KeyboardInterrupt. On the loop only."""
+    def _look_at_child_again(self) -> None:
+        if self._latched is not None and self._latched in self._doors:
+            self.interrupt()
+
+    def _cancel_suspended(self, but: Request | None, order: object = None) -> None:
+        """Cancel what was struck and is suspended, `but` the one that got its KeyboardInterrupt. On the loop only.
+
+        An `order` that is not the latest one has been overtaken: nothing is done.
+        """
+        if order is not None:
+            with self._gate:
+                if order is not self._order:
+                    return
+                self._order = self._latched = None
         for request, task in list(self._doors.items()):
             if request is not but and request in self._interrupted and task is not None:
                 task.cancel()
@@ -456,9 +538,9 @@ class Interruptible:
         task = asyncio.current_task() if lane.loop is not None and lane.is_current_thread else None
         with lane._gate:
             lane._doors[request] = task
-            if lane._wake_waits is not None:
-                lane._wake_waits.clear()  # of an interrupt that struck an earlier cell
-            struck = lane._latched is request
+            if lane._waker is not None:
+                lane._waker.clear()  # of an interrupt that struck an earlier cell
+            struck = lane._latched is request or lane._stopping
             if struck:
                 lane._latched = None
                 lane._interrupted.add(request)
@@ -475,6 +557,8 @@ class Interruptible:
                 with lane._gate:
                     task = lane._doors.pop(self._request, task)
                     shot, lane._shot = lane._shot, False
+                    if lane._latched is self._request:
+                        lane._latched = None
                 if shot:
                     _let_it_strike()
                 break

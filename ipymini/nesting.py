@@ -10,6 +10,7 @@ that run *another* loop step outside the running one for as long as they take. R
 import asyncio
 import importlib.util
 import sys
+import threading
 from asyncio import base_events, events, runners, tasks
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -49,6 +50,16 @@ def outside_loop() -> Iterator[None]:
             events._set_running_loop(loop)
 
 
+_running: dict[int, asyncio.AbstractEventLoop] = {}  # by thread: the innermost loop; each thread writes its own entry
+
+
+def wake(ident: int | None) -> None:
+    """Make the innermost loop of a thread turn round once: an interrupt that waits for the next bytecode strikes."""
+    loop = _running.get(ident or 0)
+    if loop is not None and not loop.is_closed():
+        loop.call_soon_threadsafe(lambda: None)
+
+
 def install(is_ours: Callable[[asyncio.AbstractEventLoop], bool]) -> Callable[[], None]:
     """Let other loops run while one of ours (`is_ours`) does on the same thread; return the undo."""
     places: list[tuple[Any, str]] = [
@@ -71,8 +82,25 @@ def install(is_ours: Callable[[asyncio.AbstractEventLoop], bool]) -> Callable[[]
 
         return wrapper
 
+    def remembering(function: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(function)
+        def run_forever(self: asyncio.AbstractEventLoop) -> Any:
+            ident = threading.get_ident()
+            around = _running.get(ident)
+            _running[ident] = self
+            try:
+                return function(self)
+            finally:
+                if around is None:
+                    del _running[ident]
+                else:
+                    _running[ident] = around
+
+        return run_forever
+
     for owner, name, function in before:
-        setattr(owner, name, stepping_outside(function))
+        stepping = stepping_outside(function)
+        setattr(owner, name, remembering(stepping) if name == "run_forever" else stepping)
 
     def change(anyio: ModuleType) -> None:
         anyio.run = stepping_outside(anyio.run)  # type: ignore[attr-defined]

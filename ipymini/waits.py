@@ -2,7 +2,7 @@
 
 PyThreadState_SetAsyncExc strikes a thread when it next runs bytecode; a thread in `time.sleep(60)` or waiting for
 a Condition (Event, Queue, Semaphore, Future.result) does not for as long as that takes. On child lanes the sleep
-becomes a wait on the lane's own event, and a Condition's wait is cut into slices. A bare `Lock.acquire()` stays
+becomes a wait for the lane's own lock, and a Condition's wait is cut into slices. A bare `Lock.acquire()` stays
 deaf: CPython retries it below the bytecode.
 """
 
@@ -13,13 +13,35 @@ from time import monotonic
 
 SLICE = 0.05  # seconds within which a waiting child lane notices an interrupt
 
-_wakers: dict[int, threading.Event] = {}  # by thread ident, of child lanes only; changed by the lane's own thread
+
+class Waker:
+    """Ends a sleep from another thread. A bare lock, held except from a wake to the end of the sleep it meets."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def wake(self) -> None:
+        """End the sleep that goes on, or else the next one. For one thread at a time."""
+        if self._lock.locked():
+            self._lock.release()
+
+    def clear(self) -> None:
+        """Forget a wake that met no sleep. On the sleeper's thread."""
+        self._lock.acquire(blocking=False)
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep until woken, or for so many seconds."""
+        self._lock.acquire(timeout=min(seconds, threading.TIMEOUT_MAX))
 
 
-def enroll(wake: threading.Event) -> Callable[[], None]:
-    """Make waits of the calling thread interruptible; `wake.set()` ends a sleep. Return the undo."""
+_wakers: dict[int, Waker] = {}  # by thread ident, of child lanes only; changed by the lane's own thread
+
+
+def enroll(waker: Waker) -> Callable[[], None]:
+    """Make waits of the calling thread interruptible; return the undo."""
     ident = threading.get_ident()
-    _wakers[ident] = wake
+    _wakers[ident] = waker
 
     def leave() -> None:
         _wakers.pop(ident, None)
@@ -35,13 +57,13 @@ def install() -> Callable[[], None]:
     real_sleep, real_wait = time.sleep, threading.Condition.wait
 
     def sleep(seconds: float, /) -> None:
-        wake = _wakers.get(threading.get_ident())
-        if wake is None or not isinstance(seconds, int | float) or seconds < 0:
+        waker = _wakers.get(threading.get_ident())
+        if waker is None or not isinstance(seconds, int | float) or not seconds > 0:
             real_sleep(seconds)
             return
         end = monotonic() + seconds
         while (left := end - monotonic()) > 0:
-            real_wait_for(wake, left)
+            waker.sleep(left)  # woken: the KeyboardInterrupt strikes right here; if it has struck before, sleep on
 
     def wait(self: threading.Condition, timeout: float | None = None) -> bool:
         if threading.get_ident() not in _wakers:
@@ -53,13 +75,6 @@ def install() -> Callable[[], None]:
                 return True
             if end is not None and monotonic() >= end:
                 return False
-
-    def real_wait_for(wake: threading.Event, seconds: float) -> None:
-        if wake.is_set():
-            wake.clear()  # of an interrupt that has struck already, or strikes as this returns
-            return
-        with wake._cond:  # type: ignore[attr-defined]
-            real_wait(wake._cond, seconds)  # type: ignore[attr-defined]
 
     time.sleep = sleep  # type: ignore[assignment]
     threading.Condition.wait = wait  # type: ignore[method-assign]
