@@ -241,6 +241,13 @@ class Kernel:
         """User code has held up the shutdown for too long. I/O thread."""
         log.warning("user code held up the shutdown")
         self._dying = True
+        stopping = error_content(KernelStopping("the kernel shuts down: start it again"))
+        for lane in (self.main, self.language, *self._children()):
+            for request in lane.running:
+                self.reply(request, stopping)
+                self.iopub.status("idle", parent=request)
+            for request in lane.withdraw():
+                self._refuse(request, stopping)
         self._say_goodbye()
         self.channels.begin_closing()
 
