@@ -164,6 +164,10 @@ class History(HistoryManager):
     def close(self) -> None:
         """Write what is left and close the database. The main run's history does it for all."""
         self._archive.close()
+        self.close_reader()
+
+    def close_reader(self) -> None:
+        """Close the readers' connection; the next reader opens another."""
         with self._reading:
             if self._reader is not None and self._reader[1] is not self._archive.memory:
                 self._reader[1].close()

@@ -780,7 +780,17 @@ def test_fuzz() -> None:  # B6, B8, B9, Q1, I17
     with start_kernel() as kernel:
         clients = [kernel, kernel.second_client(), kernel.second_client()]
         kernel.execute("import comm\nfrom comm.base_comm import BaseComm\nfuzz = comm.create_comm(target_name='fuzz', comm_id='fuzz')\nfuzz.on_msg(lambda m: None)")
-        delete(kernel, create(kernel))
+        primer = Fuzz(clients, seed)  # what comes with the first use of each thing stays
+        primer.alive.append(create(kernel))
+        for one in (None, *primer.alive):
+            for kind in ("complete", "inspect", "history", "comm"):
+                primer.shell = lambda one=one: one  # type: ignore[method-assign,misc]
+                getattr(primer, kind)()
+        blocked = send(kernel, None, "import time; time.sleep(600)")
+        primer.complete()  # on the language lane
+        primer.end()
+        kernel.reply(blocked)
+        primer.forget()
         gone(kernel)
         before, deadline, number = descriptors(kernel), time.monotonic() + seconds, int(only or 0)
         while time.monotonic() < deadline:
