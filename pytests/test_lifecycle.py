@@ -99,15 +99,21 @@ def test_a_busy_kernel_ends_too_and_its_cell_is_answered(own_kernel: KernelUnder
     own_kernel.wait_for("iopub", "shutdown_reply")
 
 
-def test_a_cell_that_will_not_end_does_not_hold_up_the_kernel(own_kernel: KernelUnderTest) -> None:  # L2, L5
-    running(own_kernel, "import subprocess\nprint(subprocess.Popen(['sleep', '60']).pid, flush=True)\n" + STUBBORN)
+def test_a_cell_that_will_not_end_does_not_hold_up_the_kernel(own_kernel: KernelUnderTest) -> None:  # L2, L5, Q1
+    cell = running(
+        own_kernel, "import subprocess\nprint(subprocess.Popen(['sleep', '60']).pid, flush=True)\n" + STUBBORN
+    )
     child = int(texts(own_kernel).split()[0])
+    queued = own_kernel.send("execute_request", code="print('never')")
     with watched(child) as child_ended:
         asked = shut_down(own_kernel)
         assert own_kernel.reply(asked)["status"] == "ok"
         assert exit_code(own_kernel) == 0
         assert child_ended(PATIENCE)
     own_kernel.wait_for("iopub", "shutdown_reply")
+    for one in (cell, queued):
+        assert own_kernel.reply(one)["ename"] == "KernelStopping"
+        assert own_kernel.outputs(one)[-1] == "status:idle"
 
 
 def test_a_busy_subshell_does_not_hold_up_the_kernel(own_kernel: KernelUnderTest) -> None:  # L2
