@@ -23,6 +23,7 @@ from ipymini.channels import Channels
 from ipymini.lane import safe_point
 
 PIPE_SIZES = (16 << 20, 1 << 20)  # bytes to ask for; a normal user gets 1 MiB: C code may hold the GIL while it writes
+FLUSH_TIMEOUT = 1.0  # seconds
 _own = context.own
 _latest = context.latest
 
@@ -66,12 +67,12 @@ class OutStream(io.TextIOBase):
         self.write("".join(lines))
 
     def flush(self) -> None:
-        """Send what has been written, now rather than within milliseconds. Does not wait for it."""
+        """Send what has been written, and wait until it is on its way: it must survive a crash in the next line."""
         if self._child is not None:
             if not self.closed:
                 self._write_in_child("", all_of_it=True)
         else:
-            self._channels.wake()
+            self._channels.flush(FLUSH_TIMEOUT)
 
     def fileno(self) -> int:
         """Return the captured descriptor; what is written there appears in the cell."""

@@ -85,9 +85,8 @@ class Wire:
 
     def decode(self, frames: Sequence[Any], channel: str) -> Request:
         """Return the request in the frames. Raise BadFrames for what is none, BadSignature for a forged one."""
-        raw = [bytes(frame) for frame in frames[:16]]  # identities and JSON; buffers stay as they came
         try:
-            start = raw.index(DELIMITER)
+            start = frames.index(DELIMITER)
         except ValueError:
             raise BadFrames("no <IDS|MSG> delimiter") from None
         if len(frames) < start + 6:
@@ -102,7 +101,7 @@ class Wire:
             header=header,
             content=content,
             channel=channel,
-            identities=tuple(raw[:start]),
+            identities=tuple(bytes(frame) for frame in frames[:start]),
             metadata={} if parts[2] == b"{}" else _object(parts[2], "metadata"),
             parent_header={} if parts[1] == b"{}" else _object(parts[1], "parent_header"),
             buffers=tuple(frames[start + 6 :]),
