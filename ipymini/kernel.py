@@ -158,6 +158,7 @@ class Kernel:
         self._undo.append(breakpoint.install(lambda: self._debugger))
         self._undo.append(nesting.install(self._is_our_loop))
         from ipymini.bridge import Bridge
+        from ipymini.compat import IPythonKernel
 
         self._bridge = Bridge(
             iopub=self.iopub,
@@ -166,7 +167,7 @@ class Kernel:
             connection_file=str(self.connection_file) if self.connection_file else None,
             user_ns=self._user_ns,
             user_module=self._user_module,
-            kernel=self,
+            kernel=IPythonKernel(self, HANDLERS),
         )
         self._undo.append(self._bridge.uninstall)
         self.is_ready.set_result(True)

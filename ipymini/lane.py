@@ -491,14 +491,16 @@ class Lane:
             if request is not but and request in self._interrupted and task is not None:
                 task.cancel()
 
-    def serve_waiting(self) -> int:
-        """Serve, here and now, the queued requests that are not executes; return how many.
+    def serve_waiting(self, most: int | None = None) -> int:
+        """Serve, here and now, the queued requests that are not executes, at `most` so many; return how many.
 
         For synchronous code that runs on this lane and wants widgets to move. Handlers that would have to
         wait are closed at their first `await`: none of those types has one.
         """
         served = 0
         for request in list(self.queue):
+            if served == most:
+                break
             if request.msg_type not in SERIAL and self.take(request):
                 served += 1
                 work = context.drive(request, self._handle(request))

@@ -616,14 +616,14 @@ def test_output_of_threads_can_go_to_the_latest_cell_instead() -> None:
 # ---- fuzz -------------------------------------------------------------------------------------------
 
 
-EXECUTES = {  # name: (code, what stdout says in the end, the result, whether only an interrupt ends it)
+EXECUTES = {  # they share a namespace. name: (code, what stdout says in the end, the result, whether only an interrupt ends it)
     "result": ("'{0}'", "", "'{0}'", False),
     "prints": ("for n in range(5): print('{0}', n)", "{0} 0\n{0} 1\n{0} 2\n{0} 3\n{0} 4\n", None, False),
     "sleeps": ("import time\nprint('{0} a'); time.sleep(.003); print('{0} b')\n'{0}'", "{0} a\n{0} b\n", "'{0}'", False),
     "awaits": ("import asyncio\nprint('{0} a'); await asyncio.sleep(.003); print('{0} b')\n'{0}'", "{0} a\n{0} b\n", "'{0}'", False),
     "computes": ("print('{0}', sum(range(100000)))", "{0} 4999950000\n", None, False),
-    "nests": ("import asyncio\nasync def f(): await asyncio.sleep(.001); return '{0}'\nasyncio.run(f())", "", "'{0}'", False),
-    "threads": ("import threading; t = threading.Thread(target=print, args=('{0}',)); t.start(); t.join()", "{0}\n", None, False),
+    "nests": ("import asyncio\nasync def {0}(): await asyncio.sleep(.001); return '{0}'\nasyncio.run({0}())", "", "'{0}'", False),
+    "threads": ("import threading; {0} = threading.Thread(target=print, args=('{0}',)); {0}.start(); {0}.join(); del {0}", "{0}\n", None, False),
     "fails": ("raise ValueError('{0}')", "", None, False),
     "sleeps long": ("import time\nprint('{0}'); time.sleep(600)", "{0}\n", None, True),
     "awaits long": ("import asyncio\nprint('{0}'); await asyncio.sleep(600)", "{0}\n", None, True),

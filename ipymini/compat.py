@@ -1,0 +1,53 @@
+"""compat: what third parties reach for on `get_ipython().kernel`. Has no behaviour of its own.
+
+The names are ipykernel's; each entry says who needs it, and hands on.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from ipymini import context
+from ipymini.messages import Content
+
+
+class IPythonKernel:
+    """`get_ipython().kernel`. What is not named here is the kernel's own."""
+
+    def __init__(self, kernel: Any, handlers: dict[tuple[str, str], Any]):
+        """`handlers`: by (channel, msg_type)."""
+        self._kernel = kernel
+        # jupyter_ui_poll puts its own execute_request here, to keep back the cells that its polling meets. Polling
+        # meets none: executes stay in the queue, in order. So nobody looks at what is in here.
+        self.shell_handlers: dict[str, Callable[..., Coroutine[Any, Any, Any]]] = {
+            msg_type: handler for (channel, msg_type), handler in handlers.items() if channel == "shell"
+        }
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._kernel, name)
+
+    # ---- jupyter_ui_poll ---------------------------------------------------------------
+
+    @property
+    def _parent_ident(self) -> dict[str, list[bytes]]:
+        request = context.current()
+        return {"shell": list(request.identities) if request is not None else []}
+
+    def get_parent(self, channel: str | None = None) -> Content:
+        """Return the message that caused what runs now. Also ipywidgets' users."""
+        parent: Content = self._kernel.bridge.shell.get_parent()
+        return parent
+
+    def set_parent(self, ident: Any, parent: Content, channel: str = "shell") -> None:
+        """Make `parent` the cause of what the calling thread or task does from now on. Also ipyvuetify."""
+        self._kernel.bridge.shell.set_parent(parent)
+
+    async def do_one_iteration(self) -> None:
+        """Handle one waiting message that is no execute_request. jupyter_ui_poll awaits it on a thread of its own.
+
+        The cell waits for that thread, so the handler has the shell to itself, as if it ran on the cell's lane.
+        """
+        request = context.current()
+        if request is not None:
+            self._kernel.lane_of(request).serve_waiting(1)
+        await asyncio.sleep(0)
