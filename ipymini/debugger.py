@@ -22,9 +22,10 @@ from ipymini import context, dap
 from ipymini.adapter import Adapter, answer_of
 from ipymini.commands import COMMANDS, FORWARDED, SLOW, SLOW_DEADLINE, START_DEADLINE, Arguments, Body, Refused, granted
 from ipymini.messages import IpyminiError, Request
-from ipymini.tracer import Tracer, hide
+from ipymini.tracer import Stop, Tracer, hide
 from ipymini.variables import Explorer
 
+INSIST = 0.05  # seconds that a thread may take to leave its stop when it has been interrupted
 DEADLINE = 10.0  # seconds for debugpy to answer
 
 
@@ -45,8 +46,8 @@ class Session:
 class Debugger:
     """One debugger for one kernel. `submit`, `interrupt`, `enter_cell`, `stop_here` and `stop` from any thread.
 
-    Everything else belongs to the loop's thread. `emit` publishes a debug_event; its parent is the current request:
-    the cell that stopped, else the debug_request that was served last.
+    Everything else belongs to the loop's thread. `strike` interrupts one thread, given by its ident. `emit` publishes
+    a debug_event; its parent is the current request: the cell that stopped, else the debug_request served last.
     """
 
     def __init__(
@@ -55,12 +56,14 @@ class Debugger:
         emit: Callable[[dict[str, Any]], None],
         namespace: Callable[[], dict[str, Any]],
         cell_file: Callable[[str], str],
+        strike: Callable[[int], None] = lambda ident: None,
         log: logging.Logger | None = None,
         deadline: float = DEADLINE,
     ):
         self._emit = emit
         self.namespace = namespace
         self.cell_file = cell_file
+        self._strike = strike
         self.log = log or logging.getLogger("ipymini.debugger")
         self.deadline = deadline
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -99,8 +102,18 @@ class Debugger:
         if ident not in self.tracer.stops or self._loop is None:
             return False
         taken = self.tracer.holds(ident, frame)
-        self._loop.call_soon_threadsafe(self.tracer.release, ident)
+        self._loop.call_soon_threadsafe(self._release, ident)
         return taken
+
+    def _release(self, ident: int) -> None:
+        self.tracer.release(ident)
+        if self._loop is not None and (stop := self.tracer.stops.get(ident)) is not None:
+            self._loop.call_later(INSIST, self._insist, ident, stop)
+
+    def _insist(self, ident: int, stop: Stop) -> None:
+        """A thread that has not left its stop evaluates something: it had begun to when the interrupt came."""
+        if self.tracer.stops.get(ident) is stop:
+            self._strike(ident)
 
     def enter_cell(self) -> None:
         """Call this at the start of each cell, on its thread. Costs next to nothing without a session."""

@@ -129,6 +129,7 @@ class Kernel:
                 emit=lambda event: self.iopub.send("debug_event", event),
                 namespace=lambda: self._bridge.shell.user_ns if self._bridge is not None else {},
                 cell_file=cell_file,
+                strike=self._strike,
             )
         return self._debugger
 
@@ -139,6 +140,15 @@ class Kernel:
 
     def _held(self, ident: int, frame: FrameType | None) -> bool:
         return self._debugger is not None and self._debugger.interrupt(ident, frame)
+
+    def _strike(self, ident: int) -> None:
+        """Interrupt one lane, by its thread: what the debugger asks for where a stopped thread evaluates something."""
+        if ident == self.main.ident:
+            self._struck_until = monotonic() + OWN_SIGNAL
+            signal.pthread_kill(ident, signal.SIGINT)
+        for lane in self._children():
+            if lane.ident == ident:
+                lane.interrupt()
 
     # ---- life ----------------------------------------------------------------
 
