@@ -10,6 +10,7 @@ import builtins
 import getpass
 import logging
 import os
+import threading
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -40,21 +41,28 @@ class Waiter:
 
 
 class Stdin:
-    """The questions that wait. `_waiters` is copied on write: signal handlers and the I/O thread read it bare."""
+    """The questions that wait.
+
+    `_waiters` and `_open` are replaced under `_gate`, never changed: signal handlers and the I/O thread read them
+    bare. Interrupts do not strike in this module but in `_wait`, so the lock is never held by interrupted code.
+    """
 
     def __init__(self, channels: Channels):
         self._channels = channels
+        self._gate = threading.Lock()
         self._waiters: tuple[Waiter, ...] = ()
         self._open: frozenset[Request] = frozenset()  # requests whose cells run and may ask
         self.unsupported: Callable[[str], Exception] = StdinNotSupported  # IPython's own class, once it is there
 
     def allow(self, request: Request) -> None:
         """Let the cell of this request ask, until `disallow`."""
-        self._open = self._open | {request}
+        with self._gate:
+            self._open = self._open | {request}
 
     def disallow(self, request: Request) -> None:
         """The cell has ended: questions of its threads fail from now on, and those that wait end."""
-        self._open = self._open - {request}
+        with self._gate:
+            self._open = self._open - {request}
         self.abandon([request], self.unsupported("input was requested by a cell that has ended"))
 
     def ask(self, prompt: str, *, password: bool = False) -> str:
@@ -65,18 +73,24 @@ class Stdin:
         if the user sent Ctrl-D, KeyboardInterrupt if the lane is interrupted while waiting.
         """
         request = context.current()
-        if request is None or request not in self._open:
-            name = "getpass" if password else "raw_input"
-            raise self.unsupported(f"{name} was called, but this frontend does not support input requests.")
+        refusal = self.unsupported(
+            f"{'getpass' if password else 'raw_input'} was called, but this frontend does not support input requests."
+        )
+        if request is None:
+            raise refusal
         waiter = Waiter(request)
-        self._waiters = (*self._waiters, waiter)
+        with self._gate:
+            if request not in self._open:  # from here on `disallow` finds the waiter
+                raise refusal
+            self._waiters = (*self._waiters, waiter)
         try:
             content = {"prompt": str(prompt), "password": password}
             message = Message("input_request", content, request.header_json, msg_id=waiter.asked_id)
             self._channels.send_while(lambda: waiter in self._waiters, "stdin", message, request.identities)
             answer = self._wait(waiter)
         finally:
-            self._waiters = tuple(other for other in self._waiters if other is not waiter)
+            with self._gate:
+                self._waiters = tuple(other for other in self._waiters if other is not waiter)
         if isinstance(answer, BaseException):
             raise answer
         if answer == END_OF_FILE:

@@ -236,7 +236,9 @@ def test_exit_in_a_cell_ends_the_process_in_good_order(own_kernel: KernelUnderTe
 def test_the_manager_can_restart_it(own_kernel: KernelUnderTest) -> None:  # L1
     own_kernel.execute("a = 1")
     before = own_kernel.pid
+    own_kernel._seen.clear()
     own_kernel.manager.restart_kernel(now=False)
+    own_kernel.wait_for("iopub", "iopub_welcome")  # of the new one
     own_kernel.reply(own_kernel.send("kernel_info_request"))
     assert own_kernel.pid != before
     assert own_kernel.execute("a")[0]["ename"] == "NameError"
