@@ -21,6 +21,10 @@ def questions(kernel: KernelUnderTest, msg_id: str) -> list[dict[str, Any]]:
     return [message for message in kernel._on("stdin", msg_id) if message["msg_type"] == "input_request"]
 
 
+def wait_for_questions(kernel: KernelUnderTest, msg_id: str, count: int) -> None:
+    kernel._until(lambda: len(questions(kernel, msg_id)) >= count, 20, f"{count} questions")
+
+
 def texts(kernel: KernelUnderTest, msg_id: str) -> str:
     said = [line.partition(":")[2] for line in kernel.outputs(msg_id) if line.startswith(("stdout:", "stderr:"))]
     return re.sub(r"\x1b\[[\d;]*m", "", "".join(said))
@@ -82,8 +86,7 @@ def test_a_thread_of_the_cell_may_ask_too(kernel: KernelUnderTest) -> None:  # S
         "ask('main'); thread.join()\nsorted(found.items())"
     )
     cell = asking(kernel, code)
-    while len(questions(kernel, cell)) < 2:
-        kernel.wait_for("stdin", "input_request", msg_id=cell)
+    wait_for_questions(kernel, cell, 2)
     # answered in the reverse order, each by its own parent
     for question in reversed(questions(kernel, cell)):
         prompt = question["content"]["prompt"]
@@ -111,8 +114,7 @@ def test_late_foreign_and_repeated_answers_are_ignored(kernel: KernelUnderTest, 
 def test_an_answer_without_a_parent_is_for_the_oldest_question(kernel: KernelUnderTest) -> None:  # S3
     cell = asking(kernel, "input('a'), input('b')")
     kernel.send("input_reply", channel="stdin", value="1")
-    while len(questions(kernel, cell)) < 2:
-        kernel.wait_for("stdin", "input_request", msg_id=cell)
+    wait_for_questions(kernel, cell, 2)
     kernel.send("input_reply", channel="stdin", value="2")
     assert "execute_result:('1', '2')" in kernel.outputs(cell)
 
@@ -146,15 +148,21 @@ def test_asking_after_the_cell_has_ended_fails_and_never_hangs(kernel: KernelUnd
     assert "execute_result:['StdinNotImplementedError']" in kernel.outputs(cell)
 
 
-def test_a_thread_that_still_asks_when_its_cell_ends_is_told(kernel: KernelUnderTest) -> None:  # S7
+@pytest.mark.parametrize("ends", ["asked.wait(10)", "input('mine ')"], ids=["as it asks", "while it waits"])
+def test_a_thread_that_still_asks_when_its_cell_ends_is_told(kernel: KernelUnderTest, ends: str) -> None:  # S7, P7
     code = (
         "import threading\nerrors = []; asked = threading.Event()\ndef ask():\n"
         " try: asked.set(); input('never answered')\n except Exception as error: errors.append(type(error).__name__)\n"
-        "thread = threading.Thread(target=ask); thread.start(); print('on', flush=True); asked.wait(10); None"
+        f"thread = threading.Thread(target=ask); thread.start(); {ends}; None"
     )
-    cell = asking(kernel, code)
-    assert kernel.reply(cell)["status"] == "ok"
-    assert kernel.execute("thread.join(10); errors")[1] == ["execute_result:['StdinNotImplementedError']"]
+    for _ in range(20 if "wait" in ends else 1):
+        cell = kernel.send("execute_request", code=code, allow_stdin=True)
+        if "mine" in ends:
+            wait_for_questions(kernel, cell, 2)
+            question = next(one for one in questions(kernel, cell) if one["content"]["prompt"] == "mine ")
+            kernel.send("input_reply", channel="stdin", value="", parent=question["header"])
+        assert kernel.reply(cell)["status"] == "ok"
+        assert kernel.execute("thread.join(10); errors")[1] == ["execute_result:['StdinNotImplementedError']"]
 
 
 def test_a_stdin_that_connects_late_still_gets_its_question(kernel: KernelUnderTest) -> None:  # S1
