@@ -168,8 +168,11 @@ class KernelUnderTest:
             left = end - time.monotonic()
             if left <= 0:
                 raise AssertionError(f"no {what} within {timeout:g} s\n{self._report()}")
-            for socket, _ in self._poller.poll(min(left, 0.5) * 1000):
+            arrived = self._poller.poll(min(left, 0.5) * 1000)
+            for socket, _ in arrived:
                 self._take(socket)
+            if not arrived and not self.manager.is_alive():
+                raise AssertionError(f"no {what}: the kernel has ended\n{self._report()}")
 
     def drain(self) -> None:
         """Take what has arrived, without waiting."""
