@@ -219,7 +219,15 @@ class Kernel:
         self.channels.later(0.1, self._press_on)
 
     def _close(self) -> None:
-        """The end of the ladder, on the main lane's thread: exit functions, last words, sockets, children."""
+        """The end of the ladder, on the main lane's thread; whatever fails on the way, our children end last."""
+        try:
+            self._put_everything_away()
+        finally:
+            if self._owns_process:
+                processes.end_group()
+
+    def _put_everything_away(self) -> None:
+        """Waiting requests, the rooms above, exit functions, last words, sockets."""
         self.begin_stopping()
         children = self._children()
         for lane in children:
@@ -239,8 +247,6 @@ class Kernel:
         self.channels.close()
         for undo in reversed(self._undo):
             undo()
-        if self._owns_process:
-            processes.end_group()
 
     def _say_goodbye(self) -> None:
         content = {"status": "ok", "restart": self._restart}

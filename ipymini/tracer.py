@@ -188,7 +188,7 @@ class Tracer:
     def _wait(
         self,
         original: Callable[..., None],
-        thread: threading.Thread,
+        thread: Any,  # a Thread with pydevd's own attributes
         frame: FrameType,
         event: str,
         arg: Any,
