@@ -1,6 +1,5 @@
 """asyncio without pain: nested runs in plain cells, top-level await, tasks that go on, nest_asyncio, interrupts."""
 
-
 from typing import Any
 
 import pytest
@@ -43,14 +42,20 @@ def shell(request: pytest.FixtureRequest, kernel: KernelUnderTest) -> Any:
 def test_a_second_loop_just_runs(kernel: KernelUnderTest, shell: Any, name: str) -> None:
     reply, outputs = shell(MAIN + NESTED[name])
     if name == "in a run in a run":  # inside a loop of the user's own, asyncio's rule stands
-        assert (reply["ename"], "cannot be called from a running event loop" in reply["evalue"]) == ("RuntimeError", True)
+        assert (reply["ename"], "cannot be called from a running event loop" in reply["evalue"]) == (
+            "RuntimeError",
+            True,
+        )
         return
     assert (reply["status"], outputs[-1]) == ("ok", "execute_result:2"), reply
     assert set("".join(line.removeprefix("stdout:") for line in outputs[:-1]).split("\n")) == {"in 1", ""}
 
 
 def test_after_a_nested_run_the_lanes_own_loop_is_the_current_one(kernel: KernelUnderTest, shell: Any) -> None:
-    code = MAIN + "before = asyncio.get_running_loop()\nasyncio.run(main())\nasyncio.get_running_loop() is before is asyncio.get_event_loop()"
+    code = (
+        MAIN
+        + "before = asyncio.get_running_loop()\nasyncio.run(main())\nasyncio.get_running_loop() is before is asyncio.get_event_loop()"
+    )
     assert shell(code)[1] == ["stdout:in 1\n", "execute_result:True"]
     assert shell("before is asyncio.get_running_loop()")[1] == ["execute_result:True"]
 
@@ -73,15 +78,24 @@ def test_tasks_start_in_plain_cells_and_go_on_afterwards(kernel: KernelUnderTest
         "job = asyncio.create_task(ticker()); len(ticks)"
     )
     assert shell(start)[1] == ["execute_result:0"]
-    assert shell("n = len(ticks)\nwhile len(ticks) < n + 3: await asyncio.sleep(.001)\njob.done()")[1] == ["execute_result:False"]
-    assert shell("loop = asyncio.get_running_loop(); future = asyncio.ensure_future(asyncio.sleep(0, 'f')); await future")[1] == ["execute_result:'f'"]
-    assert shell("job.cancel(); await asyncio.gather(job, return_exceptions=True); job.cancelled()")[1] == ["execute_result:True"]
+    assert shell("n = len(ticks)\nwhile len(ticks) < n + 3: await asyncio.sleep(.001)\njob.done()")[1] == [
+        "execute_result:False"
+    ]
+    assert shell(
+        "loop = asyncio.get_running_loop(); future = asyncio.ensure_future(asyncio.sleep(0, 'f')); await future"
+    )[1] == ["execute_result:'f'"]
+    assert shell("job.cancel(); await asyncio.gather(job, return_exceptions=True); job.cancelled()")[1] == [
+        "execute_result:True"
+    ]
 
 
 def test_tasks_go_on_between_cells_without_any_traffic(kernel: KernelUnderTest, shell: Any) -> None:
     start = "import asyncio, threading\ndone = threading.Event()\nasync def later(): await asyncio.sleep(.01); done.set()\njob = asyncio.create_task(later())"
     assert shell(start)[0]["status"] == "ok"
-    waiter = kernel.send("execute_request", code="import threading; waits = threading.Thread(target=lambda: done.wait(20)); waits.start()")
+    waiter = kernel.send(
+        "execute_request",
+        code="import threading; waits = threading.Thread(target=lambda: done.wait(20)); waits.start()",
+    )
     kernel.reply(waiter)
     assert shell("while not done.is_set(): await asyncio.sleep(.001)\ndone.is_set()")[1] == ["execute_result:True"]
 
@@ -93,11 +107,16 @@ def test_primitives_of_one_cell_work_in_the_next(kernel: KernelUnderTest, shell:
 
 
 def test_a_contextvar_set_in_a_cell_is_seen_in_the_next(kernel: KernelUnderTest, shell: Any) -> None:
-    assert shell("import asyncio, contextvars; v = contextvars.ContextVar('v', default=0); token = v.set(1)")[0]["status"] == "ok"
+    assert (
+        shell("import asyncio, contextvars; v = contextvars.ContextVar('v', default=0); token = v.set(1)")[0]["status"]
+        == "ok"
+    )
     assert shell("v.get()")[1] == ["execute_result:1"]
     assert shell("await asyncio.sleep(0); _ = v.set(2)")[0]["status"] == "ok"
     assert shell("await asyncio.sleep(0); v.get()")[1] == ["execute_result:2"]
-    assert shell("async def reads(): v.set(v.get() + 1); return v.get()\nasyncio.run(reads()), v.get()")[1] == ["execute_result:(3, 2)"]
+    assert shell("async def reads(): v.set(v.get() + 1); return v.get()\nasyncio.run(reads()), v.get()")[1] == [
+        "execute_result:(3, 2)"
+    ]
     assert shell("await asyncio.create_task(reads()), v.get()")[1] == ["execute_result:(3, 2)"]
 
 
@@ -105,17 +124,27 @@ def test_a_contextvar_set_in_a_cell_is_seen_in_the_next(kernel: KernelUnderTest,
 def test_nest_asyncio_is_harmless(own_kernel: KernelUnderTest, module: str) -> None:
     kernel = own_kernel
     subshell_id = kernel.reply(kernel.send("create_subshell_request", channel="control"))["subshell_id"]
-    kernel.execute("import asyncio\nticks = []\nasync def ticker():\n while True: ticks.append(1); await asyncio.sleep(.001)\njob = asyncio.create_task(ticker())")
+    kernel.execute(
+        "import asyncio\nticks = []\nasync def ticker():\n while True: ticks.append(1); await asyncio.sleep(.001)\njob = asyncio.create_task(ticker())"
+    )
     assert kernel.execute(f"import {module}; {module}.apply()")[0]["status"] == "ok"
     for where in (None, subshell_id):
         header = {"subshell_id": where}
         assert kernel.execute(MAIN + "asyncio.run(main())", header=header)[1] == ["stdout:in 1\n", "execute_result:2"]
-        assert kernel.execute("asyncio.get_event_loop().run_until_complete(main(2))", header=header)[1] == ["stdout:in 2\n", "execute_result:4"]
+        assert kernel.execute("asyncio.get_event_loop().run_until_complete(main(2))", header=header)[1] == [
+            "stdout:in 2\n",
+            "execute_result:4",
+        ]
         assert kernel.execute("await main(3)", header=header)[1] == ["stdout:in 3\n", "execute_result:6"]
-        assert kernel.execute("await asyncio.gather(*(main(n) for n in range(3)))", header=header)[1][-1] == "execute_result:[0, 2, 4]"
+        assert (
+            kernel.execute("await asyncio.gather(*(main(n) for n in range(3)))", header=header)[1][-1]
+            == "execute_result:[0, 2, 4]"
+        )
     many = [kernel.send("execute_request", code=f"{n}") for n in range(20)]
     assert [kernel.reply(one)["status"] for one in many] == ["ok"] * 20
-    assert kernel.execute("n = len(ticks)\nwhile len(ticks) < n + 3: await asyncio.sleep(.001)\njob.done()")[1] == ["execute_result:False"]
+    assert kernel.execute("n = len(ticks)\nwhile len(ticks) < n + 3: await asyncio.sleep(.001)\njob.done()")[1] == [
+        "execute_result:False"
+    ]
     for where in (None, subshell_id):
         for code in ("await asyncio.sleep(60)", "asyncio.run(asyncio.sleep(60))", "import time; time.sleep(60)"):
             cell = kernel.send("execute_request", code=f"print('on'); {code}", header={"subshell_id": where})
@@ -126,7 +155,14 @@ def test_nest_asyncio_is_harmless(own_kernel: KernelUnderTest, module: str) -> N
 
 
 @pytest.mark.parametrize("how", ["sigint", "message"])
-@pytest.mark.parametrize("code", ["asyncio.run({0})", "with asyncio.Runner() as runner: runner.run({0})", "asyncio.new_event_loop().run_until_complete({0})"])
+@pytest.mark.parametrize(
+    "code",
+    [
+        "asyncio.run({0})",
+        "with asyncio.Runner() as runner: runner.run({0})",
+        "asyncio.new_event_loop().run_until_complete({0})",
+    ],
+)
 def test_an_interrupt_inside_a_nested_run_ends_it(kernel: KernelUnderTest, code: str, how: str) -> None:
     blocks = "import asyncio, time\nasync def blocks(): print('on'); await asyncio.sleep(.001); time.sleep(60)\nasync def waits(): print('on'); await asyncio.sleep(60)\n"
     for main in ("waits()", "blocks()"):
@@ -150,5 +186,3 @@ def test_a_coroutine_that_is_left_alone_is_reported_like_elsewhere(kernel: Kerne
     failing = "import asyncio\nasync def fails(): raise ValueError('alone')\njob = asyncio.create_task(fails()); await asyncio.sleep(0); del job\nimport gc; gc.collect(); None"
     text = "".join(kernel.execute(failing)[1])
     assert "Task exception was never retrieved" in text and "ValueError: alone" in text
-
-

@@ -42,29 +42,42 @@ def tell(kernel: KernelUnderTest, comm_id: str, data: Any, **header: Any) -> str
 def test_comm_messages_are_handled_while_a_cell_awaits(kernel: KernelUnderTest, comm_id: str) -> None:  # O4, O5
     cell = running(kernel, "print('on')\nwhile len(got) < 3: await asyncio.sleep(.001)\nprint('mine'); got")
     messages = [tell(kernel, comm_id, number) for number in range(3)]
-    assert [kernel.outputs(one) for one in messages] == [["status:busy", f"stdout:got {n}\n", "status:idle"] for n in range(3)]
+    assert [kernel.outputs(one) for one in messages] == [
+        ["status:busy", f"stdout:got {n}\n", "status:idle"] for n in range(3)
+    ]
     assert said(kernel, cell) == ["stdout:on\nmine\n", "execute_result:[0, 1, 2]"]
 
 
 def test_process_events_handles_them_inside_a_blocking_cell(kernel: KernelUnderTest, comm_id: str) -> None:  # O4, O5
-    cell = running(kernel, "print('on'); count = 0\nwhile len(got) < 3: count += process_events(); time.sleep(.001)\nprint('mine'); count")
+    cell = running(
+        kernel,
+        "print('on'); count = 0\nwhile len(got) < 3: count += process_events(); time.sleep(.001)\nprint('mine'); count",
+    )
     behind = kernel.send("execute_request", code="'behind'")
     messages = [tell(kernel, comm_id, number) for number in range(3)]
-    assert [kernel.outputs(one) for one in messages] == [["status:busy", f"stdout:got {n}\n", "status:idle"] for n in range(3)]
+    assert [kernel.outputs(one) for one in messages] == [
+        ["status:busy", f"stdout:got {n}\n", "status:idle"] for n in range(3)
+    ]
     assert said(kernel, cell) == ["stdout:on\nmine\n", "execute_result:3"]
     assert said(kernel, behind) == ["execute_result:'behind'"]
 
 
 def test_process_events_works_in_a_subshell(kernel: KernelUnderTest, comm_id: str) -> None:
     subshell_id = kernel.reply(kernel.send("create_subshell_request", channel="control"))["subshell_id"]
-    cell = running(kernel, "print('on')\nwhile not got: process_events(); time.sleep(.001)\ngot", header={"subshell_id": subshell_id})
+    cell = running(
+        kernel,
+        "print('on')\nwhile not got: process_events(); time.sleep(.001)\ngot",
+        header={"subshell_id": subshell_id},
+    )
     assert kernel.outputs(tell(kernel, comm_id, 5, subshell_id=subshell_id))[1] == "stdout:got 5\n"
     assert said(kernel, cell)[-1] == "execute_result:[5]"
     kernel.reply(kernel.send("delete_subshell_request", channel="control", subshell_id=subshell_id))
 
 
 def test_an_error_in_a_callback_leaves_the_polling_cell_alone(kernel: KernelUnderTest, comm_id: str) -> None:
-    kernel.execute("def bad(one, message): one.on_msg(lambda m: 1/0)\ncomm.get_comm_manager().register_target('bad', bad)")
+    kernel.execute(
+        "def bad(one, message): one.on_msg(lambda m: 1/0)\ncomm.get_comm_manager().register_target('bad', bad)"
+    )
     kernel.outputs(kernel.send("comm_open", comm_id="bad", target_name="bad", data={}))
     cell = running(kernel, "print('on')\nwhile not got: process_events(); time.sleep(.001)\n'right'")
     failing = tell(kernel, "bad", 1)
@@ -111,7 +124,10 @@ def test_a_widgets_value_arrives_while_a_cell_polls(kernel: KernelUnderTest) -> 
     setup = "import ipywidgets, time\nfrom jupyter_ui_poll import ui_events\nfrom ipymini import process_events\nslider = ipywidgets.IntSlider(); slider.comm.comm_id"
     comm_id = kernel.execute(setup)[1][-1].removeprefix("execute_result:").strip("'")
     for number, wait in enumerate(("process_events()", "poll(1)"), 1):
-        cell = running(kernel, f"print('on')\nwith ui_events() as poll:\n while slider.value != {number}: {wait}; time.sleep(.001)\nslider.value")
+        cell = running(
+            kernel,
+            f"print('on')\nwith ui_events() as poll:\n while slider.value != {number}: {wait}; time.sleep(.001)\nslider.value",
+        )
         tell(kernel, comm_id, {"method": "update", "state": {"value": number}, "buffer_paths": []})
         assert said(kernel, cell)[-1] == f"execute_result:{number}"
 
@@ -140,7 +156,10 @@ def test_after_the_block_cells_wait_for_each_other_again(kernel: KernelUnderTest
     if end == "interrupt":
         kernel.wait_for("iopub", "stream", msg_id=cell)
         kernel.ask_to_interrupt()
-    assert kernel.reply(cell).get("ename", "") == {"exit": "", "error": "ValueError", "interrupt": "KeyboardInterrupt"}[end]
+    assert (
+        kernel.reply(cell).get("ename", "")
+        == {"exit": "", "error": "ValueError", "interrupt": "KeyboardInterrupt"}[end]
+    )
     slow = kernel.send("execute_request", code="await asyncio.sleep(.05); order.append('slow')")
     kernel.reply(kernel.send("execute_request", code="order.append('fast')"))
     kernel.reply(slow)
@@ -159,7 +178,9 @@ def test_unlocked_cells_keep_their_own_counts_and_results(kernel: KernelUnderTes
 
 def test_an_interrupt_ends_all_unlocked_cells(kernel: KernelUnderTest) -> None:  # I17
     kernel.execute("import asyncio\nfrom ipymini import unlock")
-    cells = [running(kernel, "with unlock():\n print('on'); await asyncio.sleep(60)", stop_on_error=False) for _ in range(3)]
+    cells = [
+        running(kernel, "with unlock():\n print('on'); await asyncio.sleep(60)", stop_on_error=False) for _ in range(3)
+    ]
     kernel.ask_to_interrupt()
     assert [kernel.reply(cell)["ename"] for cell in cells] == ["KeyboardInterrupt"] * 3
     assert kernel.execute("'alive'")[1] == ["execute_result:'alive'"]
@@ -192,7 +213,9 @@ def test_later_cells_of_the_same_client_run_beside_the_one_that_asked(kernel: Ke
 
 def test_other_clients_cells_stay_where_they_were(kernel: KernelUnderTest) -> None:
     kernel.execute("import threading, asyncio\nfrom ipymini import subshell, unlock\ngate = threading.Event()")
-    first = running(kernel, "with subshell(), unlock():\n print('on')\n while not gate.is_set(): await asyncio.sleep(.001)")
+    first = running(
+        kernel, "with subshell(), unlock():\n print('on')\n while not gate.is_set(): await asyncio.sleep(.001)"
+    )
     other = kernel.second_client()
     assert other.execute(HERE)[1] == ["execute_result:'MainThread'"]
     other.client.stop_channels()
