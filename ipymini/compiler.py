@@ -4,6 +4,7 @@ The same code has the same name in the whole session, whichever cell it stands i
 from the code (`debugInfo` tells them hash, seed and prefix) to set breakpoints in a cell before it has run.
 """
 
+import ast
 import os
 import struct
 import threading
@@ -66,6 +67,7 @@ class CellCompiler(CachingCompiler):
 
     def __init__(self) -> None:
         self._extra = threading.local()
+        self._parsing = threading.RLock()
         super().__init__()
 
     @property
@@ -86,6 +88,15 @@ class CellCompiler(CachingCompiler):
             yield
         finally:
             self._extra.flags = before
+
+    def ast_parse(self, source: str, filename: str = "<unknown>", symbol: str = "exec") -> ast.AST:
+        """Parse code, one lane at a time.
+
+        CPython 3.11 counts the depth of a tree in one place for all threads: where the collector lets another thread
+        in, both fail with "SystemError: AST constructor recursion depth mismatch". The fuzz test shows if it is gone.
+        """
+        with self._parsing:
+            return super().ast_parse(source, filename, symbol)
 
     def get_code_name(self, raw_code: str, transformed_code: str, number: int) -> str:
         """Return the name under which tracebacks and breakpoints know this cell."""

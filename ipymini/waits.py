@@ -2,15 +2,22 @@
 
 PyThreadState_SetAsyncExc strikes a thread when it next runs bytecode; a thread in `time.sleep(60)` or waiting for
 a Condition (Event, Queue, Semaphore, Future.result) does not for as long as that takes. On child lanes the sleep
-becomes a wait for the lane's own lock, and a Condition's wait is cut into slices. A bare `Lock.acquire()` stays
-deaf: CPython retries it below the bytecode.
+becomes a wait for the lane's own lock, and a wait for a Condition or a child process is cut into slices. A bare
+`Lock.acquire()` stays deaf: CPython retries it below the bytecode.
 """
 
+import os
+import select
+import signal
+import subprocess
 import threading
 import time
 from collections.abc import Callable
 from time import monotonic
+from typing import Any
 
+ENDED_BY_SIGINT = (-signal.SIGINT, 128 + signal.SIGINT)  # the latter is what a shell says of its child
+SAME_SIGNAL = 0.25  # seconds within which the SIGINT that ended a child reaches the lane that waited for it
 SLICE = 0.05  # seconds within which a waiting child lane notices an interrupt
 
 
@@ -49,12 +56,29 @@ def enroll(waker: Waker) -> Callable[[], None]:
     return leave
 
 
-def install() -> Callable[[], None]:
-    """Replace `time.sleep` and `threading.Condition.wait` for the whole process; return the undo.
+def _wait_in_slices(pid: int, timeout: float | None) -> None:
+    """Wait until a child process has ended or the time is up. Where there is no pidfd, return at once."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except (AttributeError, OSError):
+        return  # not Linux, or it has ended
+    try:
+        ended = select.poll()
+        ended.register(descriptor, select.POLLIN)
+        end = None if timeout is None else monotonic() + timeout
+        while not ended.poll((SLICE if end is None else min(SLICE, max(end - monotonic(), 0))) * 1000):
+            if end is not None and monotonic() >= end:
+                return
+    finally:
+        os.close(descriptor)
 
-    On threads that are no child lanes both do what they did, at the price of one look into a dict.
+
+def install() -> Callable[[], None]:
+    """Replace `time.sleep`, `threading.Condition.wait` and `Popen.wait` for the whole process; return the undo.
+
+    On threads that are no child lanes they do what they did, at the price of one look into a dict.
     """
-    real_sleep, real_wait = time.sleep, threading.Condition.wait
+    real_sleep, real_wait, real_wait_for_child = time.sleep, threading.Condition.wait, subprocess.Popen.wait
 
     def sleep(seconds: float, /) -> None:
         waker = _wakers.get(threading.get_ident())
@@ -76,11 +100,29 @@ def install() -> Callable[[], None]:
             if end is not None and monotonic() >= end:
                 return False
 
+    def wait_for_child(self: "subprocess.Popen[Any]", timeout: float | None = None) -> int:
+        waker = _wakers.get(threading.get_ident())
+        if waker is None or self.returncode is not None:
+            return real_wait_for_child(self, timeout)
+        began = monotonic()
+        _wait_in_slices(self.pid, timeout)
+        left = None if timeout is None else max(timeout - (monotonic() - began), 0)
+        try:
+            code = real_wait_for_child(self, left)
+        except subprocess.TimeoutExpired as error:
+            error.timeout = timeout or 0.0  # the caller's, not what was left of it
+            raise
+        if code in ENDED_BY_SIGINT:
+            waker.sleep(SAME_SIGNAL)  # the cell would go on, and perhaps end, as if nobody had interrupted it
+        return code
+
     time.sleep = sleep  # type: ignore[assignment]
+    subprocess.Popen.wait = wait_for_child  # type: ignore[method-assign]
     threading.Condition.wait = wait  # type: ignore[method-assign]
 
     def undo() -> None:
         time.sleep = real_sleep
+        subprocess.Popen.wait = real_wait_for_child  # type: ignore[method-assign]
         threading.Condition.wait = real_wait  # type: ignore[method-assign]
 
     return undo
