@@ -804,10 +804,11 @@ def test_fuzz() -> None:  # B6, B8, B9, Q1, I17
             for kind in ("complete", "inspect", "history", "comm"):
                 primer.shell = lambda one=one: one  # type: ignore[method-assign,misc]
                 getattr(primer, kind)()
-        blocked = send(kernel, None, "import time; time.sleep(600)")
+        blocked = running(kernel, None, SLEEP)
+        primer.sent[blocked] = (kernel, "sleeps long", "", None, 0)
+        primer.shell = lambda: None  # type: ignore[method-assign]
         primer.complete()  # on the language lane
         primer.end()
-        kernel.reply(blocked)
         primer.forget()
         gone(kernel)
         before, deadline, number = descriptors(kernel), time.monotonic() + seconds, int(only or 0)
