@@ -18,11 +18,16 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
-from ipymini import context, dap
+from ipymini import (
+    context,
+    dap,
+    inspections,  # noqa: F401  # puts its commands into the table
+)
 from ipymini.adapter import Adapter, answer_of
 from ipymini.commands import COMMANDS, FORWARDED, SLOW, SLOW_DEADLINE, START_DEADLINE, Arguments, Body, Refused, granted
 from ipymini.messages import IpyminiError, Request
-from ipymini.tracer import Stop, Tracer, hide
+from ipymini.quirks import hide
+from ipymini.tracer import Stop, Tracer
 from ipymini.variables import Explorer
 
 INSIST = 0.05  # seconds that a thread may take to leave its stop when it has been interrupted

@@ -11,22 +11,30 @@ Shared fields of Tracer: `stops` (a thread adds and removes its own entry; other
 adds and discards).
 """
 
-import ctypes
 import dis
 import logging
 import os
 import socket
 import sys
-import sysconfig
 import threading
 from collections.abc import Callable
-from functools import cache
 from types import FrameType
 from typing import Any
 
 from ipymini import context
 from ipymini.breakpoint import settle_pydevd
 from ipymini.messages import IpyminiError, Request
+from ipymini.quirks import (
+    Hurry,
+    dap_id,
+    hide_service_threads,
+    is_kernels,
+    log_instead_of_printing,
+    module_of,
+    run_freely,
+    untrace_all_threads,
+    uses_monitoring,
+)
 
 log = logging.getLogger("ipymini.tracer")
 
@@ -69,21 +77,25 @@ class Tracer:
         Raises DebuggerBusy, and whatever debugpy raises.
         """
         settle_pydevd()
-        mark_service_threads()
+        hide_service_threads()
         hook = sys.breakpointhook
         import debugpy  # on a thread that Python made: on others pydevd's import spins
         from debugpy.server import api
 
-        _log_instead_of_printing()
+        import pydevd  # isort: skip  # debugpy brings it along
+
+        log_instead_of_printing()
         sys.breakpointhook = hook  # debugpy puts its own there, which does nothing without a client
         self._make_room()
-        children = api._config["subProcess"]
+        children, clock = api._config["subProcess"], pydevd.time
         debugpy.configure(subProcess=False)  # a child would look for an adapter that takes more connections
+        pydevd.time = Hurry()
         try:
             debugpy.connect(("127.0.0.1", port))
         finally:
+            pydevd.time = clock
             debugpy.configure(subProcess=children)
-        if sys.version_info >= (3, 12) and not _uses_monitoring() and self._db is not None:
+        if sys.version_info >= (3, 12) and not uses_monitoring() and self._db is not None:
             # pydevd's helper for threads that run already has no version for 3.12 and later.
             threading.settrace_all_threads(self._db.trace_dispatch)
 
@@ -136,14 +148,14 @@ class Tracer:
 
         api.listen.called = self._listen_was_called
         self._resume_all(db)
-        if not _uses_monitoring():
+        if not uses_monitoring():
             for ident, frame in list(sys._current_frames().items()):
                 db.set_trace_for_frame_and_parents(ident, frame, disable=True)
         undo_patch_thread_modules()
-        if _uses_monitoring():
+        if uses_monitoring():
             pydevd_sys_monitoring.stop_monitoring(all_threads=True)
         else:
-            _untrace_all_threads()
+            untrace_all_threads()
         # What pydevd.stoptrace() does, but for its half second of waiting until pydevd's threads have ended.
         db.dispose_and_kill_all_pydevd_threads(wait=False)
         if get_global_debugger() is db:  # its reader, which has seen us hang up, is disposing of it at the same time
@@ -152,16 +164,6 @@ class Tracer:
         self.causes.clear()
         self._struck.clear()
 
-    @staticmethod
-    def forget_dead_threads() -> None:
-        """Strike from `threading`'s list what pydevd has put there for threads that were ending when it connected."""
-        with threading._active_limbo_lock:  # type: ignore[attr-defined]
-            active = threading._active  # type: ignore[attr-defined]
-            living = sys._current_frames()
-            for ident, thread in list(active.items()):
-                if isinstance(thread, threading._DummyThread) and ident not in living:
-                    del active[ident]
-
     def _forget_after_fork(self) -> None:
         """In a forked child nobody listens: a breakpoint there would wait for ever."""
         if self._db is not None:
@@ -169,7 +171,7 @@ class Tracer:
 
             self._db = None
             set_global_debugger(None)
-            _untrace_all_threads()
+            untrace_all_threads()
 
     def value_of(self, reference: Any) -> tuple[Any, str] | None:
         """Return a value that debugpy has shown of a stopped thread, and the expression for it; of scopes None."""
@@ -197,21 +199,21 @@ class Tracer:
         """Stand in for PyDB.do_wait_suspend. On the thread that stops."""
         if event == "call" and frame.f_lineno == 0:
             return  # a cell begins: stop at its first line
-        if _is_kernels(frame):
+        if is_kernels(frame):
             if thread.stop_reason != 105:  # CMD_THREAD_SUSPEND, a pause: that waits for the user's next line
                 thread.additional_info.pydev_state = 1  # STATE_RUN: the step goes on
             return
         ident = threading.get_ident()
         if exception_type == "USER_UNHANDLED" and not self._is_worth_a_stop(frame):
-            _run_freely(thread)
+            run_freely(thread)
             return
         outer = self.stops.get(ident)  # after "set next statement" it calls itself
         stop = outer or Stop(thread, context.own())
-        self.causes[_dap_id(thread)] = stop.cause
+        self.causes[dap_id(thread)] = stop.cause
         self.stops[ident] = stop
         try:
             if ident in self._struck:
-                _run_freely(thread)
+                run_freely(thread)
                 stop.interrupted = True
             else:
                 original(thread, frame, event, arg, exception_type)
@@ -244,14 +246,14 @@ class Tracer:
         if stop is None:
             return False
         stop.interrupted = True
-        while frame is not None and _module(frame).startswith(WAITS):
+        while frame is not None and module_of(frame).startswith(WAITS):
             frame = frame.f_back
-        return frame is None or _module(frame).startswith(PYDEVD)
+        return frame is None or module_of(frame).startswith(PYDEVD)
 
     def release(self, ident: int) -> None:
         """Let a stopped thread run. Not in a signal handler."""
         if (stop := self.stops.get(ident)) is not None and self._db is not None:
-            _run_freely(stop.thread)
+            run_freely(stop.thread)
             self.nudge()
 
     def nudge(self) -> None:
@@ -266,7 +268,7 @@ class Tracer:
     def _resume_all(self, db: Any) -> None:
         self._db = db
         for stop in list(self.stops.values()):
-            _run_freely(stop.thread)
+            run_freely(stop.thread)
         self.nudge()
         self._db = None
 
@@ -280,8 +282,8 @@ class Tracer:
             struck = threading.get_ident() in self._struck
             self._struck.discard(threading.get_ident())
             if struck or (info.pydev_step_cmd != -1 and info.pydev_state == 1):  # STATE_RUN: a step, and no pause
-                _run_freely(thread)
-        if _uses_monitoring() or sys.gettrace() is None:
+                run_freely(thread)
+        if uses_monitoring() or sys.gettrace() is None:
             self._db.enable_tracing()
 
     def stop_here(self, frame: FrameType) -> None:
@@ -294,102 +296,11 @@ class Tracer:
         set_additional_thread_info(thread)
         self._db.set_suspend(thread, 111)  # CMD_SET_BREAK
         self._db.do_wait_suspend(thread, frame, "line", None)
-        if sys.gettrace() is None and not _uses_monitoring():
+        if sys.gettrace() is None and not uses_monitoring():
             self._db.enable_tracing()
-
-
-def _is_kernels(frame: FrameType | None) -> bool:
-    """Whether a line belongs to the kernel's own work, or to a library at work for it: no user code called it."""
-    while frame is not None:
-        if _module(frame).partition(".")[0] in ("ipymini", "IPython", "traitlets"):
-            return True
-        if not frame.f_code.co_filename.startswith(("<frozen", *_libraries())):
-            return False
-        frame = frame.f_back
-    return False
-
-
-@cache
-def _libraries() -> tuple[str, ...]:
-    paths = sysconfig.get_paths()
-    return tuple({paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")})
-
-
-def _module(frame: FrameType) -> str:
-    return str(frame.f_globals.get("__name__"))
-
-
-def mark_service_threads() -> None:
-    """Hide what still shows of the kernel's own threads; the others are hidden where they are made."""
-    for thread in threading.enumerate():
-        name = thread.name
-        if name == "IPythonHistorySavingThread" or (name.startswith("ipymini-") and "-subshell-" not in name):
-            hide(thread)
-
-
-def hide(thread: threading.Thread) -> None:
-    """Hide one thread from pydevd: it neither lists nor traces nor stops it."""
-    thread.pydev_do_not_trace = True  # type: ignore[attr-defined]
-    thread.is_pydev_daemon_thread = True  # type: ignore[attr-defined]
-
-
-class _LogStream:
-    """Where pydevd's own messages go: it would write them to sys.stderr, into the cell that runs just then."""
-
-    def write(self, text: str) -> None:
-        if text.strip():
-            log.info("pydevd: %s", text.strip())
-
-    def flush(self) -> None:
-        pass  # the log does that
-
-
-def _log_instead_of_printing() -> None:
-    from _pydev_bundle import pydev_log
-
-    if not os.environ.get("PYDEVD_DEBUG_FILE"):
-        pydev_log._LoggingGlobals._debug_stream = _LogStream()
-        pydev_log._LoggingGlobals._debug_stream_initialized = True
-
-
-def _uses_monitoring() -> bool:
-    from _pydevd_bundle.pydevd_constants import PYDEVD_USE_SYS_MONITORING
-
-    return bool(PYDEVD_USE_SYS_MONITORING)
-
-
-def _run_freely(thread: threading.Thread) -> None:
-    """Forget that a thread should stop or step."""
-    from _pydevd_bundle.pydevd_additional_thread_info import set_additional_thread_info
-    from _pydevd_bundle.pydevd_thread_lifecycle import internal_run_thread
-
-    internal_run_thread(thread, set_additional_thread_info)
-
-
-def _dap_id(thread: threading.Thread) -> int:
-    from _pydevd_bundle._debug_adapter.pydevd_base_schema import BaseSchema
-    from _pydevd_bundle.pydevd_constants import get_thread_id
-
-    return int(BaseSchema._translate_id_to_dap(get_thread_id(thread)))
 
 
 def _leaves_a_cell(frame: FrameType) -> bool:
     """Whether the caller of a frame is what runs cells."""
     back = frame.f_back
     return back is not None and back.f_code.co_name == "run_code"
-
-
-def _untrace_all_threads() -> None:
-    threading.settrace(None)
-    if sys.version_info >= (3, 12):
-        threading.settrace_all_threads(None)
-        return
-    # pydevd sets its trace function into other threads with a C library that has no way back.
-    api = ctypes.pythonapi
-    api.PyInterpreterState_Get.restype = api.PyInterpreterState_ThreadHead.restype = api.PyThreadState_Next.restype = (
-        ctypes.c_void_p
-    )
-    state = api.PyInterpreterState_ThreadHead(ctypes.c_void_p(api.PyInterpreterState_Get()))
-    while state:
-        api._PyEval_SetTrace(ctypes.c_void_p(state), None, None)
-        state = api.PyThreadState_Next(ctypes.c_void_p(state))

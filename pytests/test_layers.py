@@ -15,7 +15,7 @@ FLOORS = [
     ["iopub", "stdin", "streams"],
     ["bridge", "startup", "completion", "shell", "lean", "runs", "display", "errors", "compiler"]  # IPython's half
     + ["history", "archive", "magics", "comms", "compat", "gui"]
-    + ["debugger", "commands", "adapter", "tracer", "variables", "breakpoint"],  # and debugpy's
+    + ["debugger", "commands", "inspections", "adapter", "tracer", "quirks", "variables", "breakpoint"],  # and debugpy's
     ["kernel", "handlers", "cells", "kernelspec", "__main__"],
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
@@ -31,9 +31,10 @@ ARROWS = {
     "history": {"archive"},
     "lean": {"compiler", "display", "history", "magics"},
     "shell": {"errors", "gui", "history", "lean", "runs"},
-    "debugger": {"commands", "adapter", "tracer", "variables"},
-    "commands": {"adapter", "variables"},
-    "tracer": {"breakpoint"},
+    "debugger": {"commands", "inspections", "adapter", "tracer", "quirks", "variables"},
+    "commands": {"adapter", "quirks"},
+    "inspections": {"commands", "variables"},
+    "tracer": {"breakpoint", "quirks"},
     "kernel": {"handlers", "cells"},
     "__main__": {"kernel", "kernelspec"},
 }
@@ -47,12 +48,12 @@ OUTSIDE = {
     "traitlets": set(FLOORS[3]),
     "comm": set(FLOORS[3]),
     "matplotlib_inline": set(FLOORS[3]),
-    "debugpy": {"tracer"},
-    "pydevd": {"tracer"},
-    "pydevd_tracing": {"tracer"},
-    "_pydev_bundle": {"tracer"},
-    "_pydevd_bundle": {"tracer"},
-    "_pydevd_sys_monitoring": {"tracer"},
+    "debugpy": {"tracer", "quirks"},
+    "pydevd": {"tracer", "quirks"},
+    "pydevd_tracing": {"tracer", "quirks"},
+    "_pydev_bundle": {"tracer", "quirks"},
+    "_pydevd_bundle": {"tracer", "quirks"},
+    "_pydevd_sys_monitoring": {"tracer", "quirks"},
     "jupyter_core": {"kernelspec", "shell", "magics", "__main__"},
     "jupyter_client": {"magics", "compat", "__main__"},
     "jedi": {"completion"},
