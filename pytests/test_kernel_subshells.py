@@ -33,7 +33,9 @@ def send(kernel: KernelUnderTest, subshell_id: str | None, code: str, **content:
     return kernel.send("execute_request", header={"subshell_id": subshell_id}, code=code, **content)
 
 
-def run(kernel: KernelUnderTest, subshell_id: str | None, code: str, **content: Any) -> tuple[dict[str, Any], list[str]]:
+def run(
+    kernel: KernelUnderTest, subshell_id: str | None, code: str, **content: Any
+) -> tuple[dict[str, Any], list[str]]:
     return kernel.execute(code, header={"subshell_id": subshell_id}, **content)
 
 
@@ -95,8 +97,12 @@ def test_the_id_of_no_subshell_cannot_be_deleted(kernel: KernelUnderTest) -> Non
     assert (reply["status"], reply["ename"]) == ("error", "BadContent")
 
 
-@pytest.mark.parametrize("msg_type", ["execute_request", "complete_request", "kernel_info_request", "comm_info_request"])
-def test_an_unknown_subshell_is_an_error_and_never_runs_on_the_main_shell(kernel: KernelUnderTest, msg_type: str) -> None:
+@pytest.mark.parametrize(
+    "msg_type", ["execute_request", "complete_request", "kernel_info_request", "comm_info_request"]
+)
+def test_an_unknown_subshell_is_an_error_and_never_runs_on_the_main_shell(
+    kernel: KernelUnderTest, msg_type: str
+) -> None:
     # Q1, Q8
     gone_id = create(kernel)
     delete(kernel, gone_id)
@@ -139,13 +145,17 @@ def test_the_subshell_magic_says_where_a_cell_runs(kernel: KernelUnderTest, subs
 
 def test_the_namespace_is_shared_both_ways(kernel: KernelUnderTest, subshells: list[str]) -> None:  # B3
     kernel.execute("from_main = 'm'; import IPython; early = IPython.get_ipython()")
-    assert run(kernel, subshells[0], "from_child = 'c'; def_ = lambda: from_main\nfrom_main")[1] == ["execute_result:'m'"]
+    assert run(kernel, subshells[0], "from_child = 'c'; def_ = lambda: from_main\nfrom_main")[1] == [
+        "execute_result:'m'"
+    ]
     assert kernel.execute("from_child, def_()")[1] == ["execute_result:('c', 'm')"]
     same = "get_ipython() is early is IPython.get_ipython()"
     assert [run(kernel, one, same)[1] for one in (None, *subshells)] == [["execute_result:True"]] * 4
 
 
-def test_counts_inputs_and_outputs_are_each_subshells_own(kernel: KernelUnderTest, subshells: list[str]) -> None:  # B7, B8
+def test_counts_inputs_and_outputs_are_each_subshells_own(
+    kernel: KernelUnderTest, subshells: list[str]
+) -> None:  # B7, B8
     main = kernel.execute("'main result'")[0]["execution_count"]
     for number, one in enumerate(subshells):
         replies = [run(kernel, one, f"{number * 10 + step}") for step in range(3)]
@@ -171,13 +181,25 @@ def test_many_cells_at_once_get_their_own_results(kernel: KernelUnderTest, subsh
         assert [line for line in said if line.startswith("display")] == shown
         assert "".join(line.removeprefix("stdout:") for line in said if line.startswith("stdout")) == f"{one} {n}\n" * 3
         assert said[-1] == f"execute_result:{(one, n)!r}"
-        inputs = [message["content"]["execution_count"] for message in kernel.iopub(cell) if message["msg_type"] == "execute_input"]
-        results = [message["content"]["execution_count"] for message in kernel.iopub(cell) if message["msg_type"] == "execute_result"]
+        inputs = [
+            message["content"]["execution_count"]
+            for message in kernel.iopub(cell)
+            if message["msg_type"] == "execute_input"
+        ]
+        results = [
+            message["content"]["execution_count"]
+            for message in kernel.iopub(cell)
+            if message["msg_type"] == "execute_result"
+        ]
         assert inputs == results == [count]
 
 
 def test_tracebacks_at_once_reach_their_own_cells(kernel: KernelUnderTest, subshells: list[str]) -> None:
-    cells = {(one, n): send(kernel, one, f"raise ValueError('{one} {n}')", stop_on_error=False) for n in range(5) for one in (None, *subshells)}
+    cells = {
+        (one, n): send(kernel, one, f"raise ValueError('{one} {n}')", stop_on_error=False)
+        for n in range(5)
+        for one in (None, *subshells)
+    }
     for (one, n), cell in cells.items():
         reply = kernel.reply(cell)
         assert (reply["ename"], reply["evalue"]) == ("ValueError", f"{one} {n}")
@@ -198,7 +220,16 @@ def test_history_of_a_subshell_is_its_own(kernel: KernelUnderTest, subshells: li
     for number, one in enumerate(subshells):
         run(kernel, one, f"'history {number}'")
     for number, one in enumerate(subshells):
-        ask = kernel.send("history_request", header={"subshell_id": one}, hist_access_type="range", raw=True, output=False, session=0, start=1, stop=2)
+        ask = kernel.send(
+            "history_request",
+            header={"subshell_id": one},
+            hist_access_type="range",
+            raw=True,
+            output=False,
+            session=0,
+            start=1,
+            stop=2,
+        )
         assert [row[2] for row in kernel.reply(ask)["history"]] == [f"'history {number}'"]
 
 
@@ -223,7 +254,9 @@ def test_cells_of_one_subshell_run_while_another_blocks(kernel: KernelUnderTest,
     assert {one["status"] for one in kernel.replies(blocked, blocked_main).values()} == {"ok"}
 
 
-def test_an_error_aborts_the_queue_of_its_own_subshell_only(kernel: KernelUnderTest, subshells: list[str]) -> None:  # Q3, Q4
+def test_an_error_aborts_the_queue_of_its_own_subshell_only(
+    kernel: KernelUnderTest, subshells: list[str]
+) -> None:  # Q3, Q4
     first, second, _ = subshells
     kernel.execute("import threading; gate = threading.Event()")
     failing = running(kernel, first, "print('on'); gate.wait(20); 1/0")
@@ -244,19 +277,41 @@ def test_an_error_aborts_the_queue_of_its_own_subshell_only(kernel: KernelUnderT
 
 
 SETTINGS = {
-    "formatter": ("get_ipython().display_formatter.formatters['text/plain'].for_type(frozenset, lambda o, p, c: p.text('FS'))", "frozenset()", "execute_result:FS"),
-    "magic": ("get_ipython().register_magic_function(lambda line: 'magic ' + line, 'line', 'ours')", "%ours x", "execute_result:'magic x'"),
+    "formatter": (
+        "get_ipython().display_formatter.formatters['text/plain'].for_type(frozenset, lambda o, p, c: p.text('FS'))",
+        "frozenset()",
+        "execute_result:FS",
+    ),
+    "magic": (
+        "get_ipython().register_magic_function(lambda line: 'magic ' + line, 'line', 'ours')",
+        "%ours x",
+        "execute_result:'magic x'",
+    ),
     "alias": ("%alias greet echo hello", "%greet", "stdout:hello\n"),
-    "extension": ("import sys, types\next = types.ModuleType('our_ext'); ext.load_ipython_extension = lambda ip: ip.push({'loaded': 7}); sys.modules['our_ext'] = ext\n%load_ext our_ext", "loaded", "execute_result:7"),
+    "extension": (
+        "import sys, types\next = types.ModuleType('our_ext'); ext.load_ipython_extension = lambda ip: ip.push({'loaded': 7}); sys.modules['our_ext'] = ext\n%load_ext our_ext",
+        "loaded",
+        "execute_result:7",
+    ),
     "precision": ("%precision 2", "3.14159", "execute_result:3.14"),
-    "matplotlib": ("%matplotlib inline\nimport matplotlib.pyplot as plt", "_ = plt.plot([1, 2])", "display_data:<Figure size 640x480 with 1 Axes>"),
-    "transform": ("get_ipython().input_transformers_cleanup.append(lambda lines: [line.replace('SHOUT', '\"loud\"') for line in lines])", "SHOUT", "execute_result:'loud'"),
+    "matplotlib": (
+        "%matplotlib inline\nimport matplotlib.pyplot as plt",
+        "_ = plt.plot([1, 2])",
+        "display_data:<Figure size 640x480 with 1 Axes>",
+    ),
+    "transform": (
+        "get_ipython().input_transformers_cleanup.append(lambda lines: [line.replace('SHOUT', '\"loud\"') for line in lines])",
+        "SHOUT",
+        "execute_result:'loud'",
+    ),
 }
 
 
 @pytest.mark.parametrize("name", SETTINGS)
 @pytest.mark.parametrize("where", ["main", "child"])
-def test_what_is_configured_in_one_shell_holds_in_all(own_kernel: KernelUnderTest, name: str, where: str) -> None:  # B10
+def test_what_is_configured_in_one_shell_holds_in_all(
+    own_kernel: KernelUnderTest, name: str, where: str
+) -> None:  # B10
     setting, code, expected = SETTINGS[name]
     before = create(own_kernel)
     reply, _ = run(own_kernel, None if where == "main" else before, setting)
@@ -266,7 +321,9 @@ def test_what_is_configured_in_one_shell_holds_in_all(own_kernel: KernelUnderTes
         assert "".join(run(own_kernel, one, code)[1]).replace("\r", "") == expected
 
 
-def test_an_event_callback_fires_once_per_cell_in_every_subshell(kernel: KernelUnderTest, subshells: list[str]) -> None:  # B10
+def test_an_event_callback_fires_once_per_cell_in_every_subshell(
+    kernel: KernelUnderTest, subshells: list[str]
+) -> None:  # B10
     kernel.execute(
         "fired = []\ndef fires(*info): fired.append(1)\n"
         "for name in ('pre_run_cell', 'post_run_cell', 'pre_execute', 'post_execute'): get_ipython().events.register(name, fires)"
@@ -274,7 +331,9 @@ def test_an_event_callback_fires_once_per_cell_in_every_subshell(kernel: KernelU
     kernel.execute("fired.clear()")  # whose own post callbacks add two
     for number, one in enumerate(subshells):
         assert run(kernel, one, "len(fired)")[1] == [f"execute_result:{4 + 4 * number}"]
-    kernel.execute("for name in ('pre_run_cell', 'post_run_cell', 'pre_execute', 'post_execute'): get_ipython().events.unregister(name, fires)")
+    kernel.execute(
+        "for name in ('pre_run_cell', 'post_run_cell', 'pre_execute', 'post_execute'): get_ipython().events.unregister(name, fires)"
+    )
 
 
 # ---- comms -------------------------------------------------------------------------------------
@@ -336,7 +395,9 @@ def test_the_answer_to_a_question_goes_to_who_asked(kernel: KernelUnderTest, sub
 # ---- stdin --------------------------------------------------------------------------------------
 
 
-def test_questions_of_all_subshells_are_answered_in_any_order(kernel: KernelUnderTest, subshells: list[str]) -> None:  # S2
+def test_questions_of_all_subshells_are_answered_in_any_order(
+    kernel: KernelUnderTest, subshells: list[str]
+) -> None:  # S2
     cells = {one: send(kernel, one, "input('?')", allow_stdin=True) for one in (None, *subshells)}
     asked = {one: kernel.wait_for("stdin", "input_request", msg_id=cell) for one, cell in cells.items()}
     for one in reversed(list(cells)):
@@ -370,7 +431,9 @@ BUSY = {
 
 
 @pytest.mark.parametrize("name", BUSY)
-def test_one_interrupt_ends_the_cells_of_all_shells(kernel: KernelUnderTest, subshells: list[str], strike: Any, name: str) -> None:
+def test_one_interrupt_ends_the_cells_of_all_shells(
+    kernel: KernelUnderTest, subshells: list[str], strike: Any, name: str
+) -> None:
     # I8, I17, I18, I19
     cells = [running(kernel, one, BUSY[name], allow_stdin=True) for one in (None, *subshells)]
     strike(kernel)
@@ -385,14 +448,18 @@ def test_one_interrupt_ends_the_cells_of_all_shells(kernel: KernelUnderTest, sub
         assert run(kernel, one, "import time; time.sleep(.02); 'right'")[1] == ["execute_result:'right'"]
 
 
-def test_a_mixed_crowd_is_interrupted_at_once(kernel: KernelUnderTest, subshells: list[str], strike: Any) -> None:  # I17
+def test_a_mixed_crowd_is_interrupted_at_once(
+    kernel: KernelUnderTest, subshells: list[str], strike: Any
+) -> None:  # I17
     codes = [BUSY[name] for name in ("sleep", "await", "loop", "input")]
     cells = [running(kernel, one, code, allow_stdin=True) for one, code in zip((None, *subshells), codes, strict=True)]
     strike(kernel)
     assert [kernel.reply(cell)["ename"] for cell in cells] == ["KeyboardInterrupt"] * 4
 
 
-def test_busy_subshells_are_interrupted_while_the_main_shell_is_idle(kernel: KernelUnderTest, subshells: list[str], strike: Any) -> None:
+def test_busy_subshells_are_interrupted_while_the_main_shell_is_idle(
+    kernel: KernelUnderTest, subshells: list[str], strike: Any
+) -> None:
     cells = [running(kernel, one, SLEEP) for one in subshells]
     strike(kernel)
     assert [kernel.reply(cell)["ename"] for cell in cells] == ["KeyboardInterrupt"] * 3
@@ -400,7 +467,11 @@ def test_busy_subshells_are_interrupted_while_the_main_shell_is_idle(kernel: Ker
 
 
 def test_a_sleeping_subshell_wakes_promptly(kernel: KernelUnderTest, subshells: list[str]) -> None:  # I19
-    cell = running(kernel, subshells[0], "import time\nprint('on')\ntry: time.sleep(60)\nexcept KeyboardInterrupt: print(time.monotonic())")
+    cell = running(
+        kernel,
+        subshells[0],
+        "import time\nprint('on')\ntry: time.sleep(60)\nexcept KeyboardInterrupt: print(time.monotonic())",
+    )
     asked = float(run(kernel, None, "import time; time.monotonic()")[1][0].removeprefix("execute_result:"))
     kernel.ask_to_interrupt()
     kernel.reply(cell)
@@ -413,7 +484,9 @@ def test_waiting_for_a_child_process_is_as_elsewhere(kernel: KernelUnderTest, su
         "import subprocess, time\nchild = subprocess.Popen(['sleep', '60'])\ntry: child.wait(.02)\nexcept subprocess.TimeoutExpired as error: print(error.timeout)\n"
         "child.kill(); codes = child.wait(), child.wait(5), subprocess.run(['sh', '-c', 'exit 3']).returncode, subprocess.check_output(['echo', 'x'])\ncodes"
     )
-    assert [run(kernel, one, code)[1] for one in (None, subshells[0])] == [["stdout:0.02\n", "execute_result:(-9, -9, 3, b'x\\n')"]] * 2
+    assert [run(kernel, one, code)[1] for one in (None, subshells[0])] == [
+        ["stdout:0.02\n", "execute_result:(-9, -9, 3, b'x\\n')"]
+    ] * 2
 
 
 def test_an_idle_subshell_is_not_disturbed(kernel: KernelUnderTest, subshells: list[str], strike: Any) -> None:  # I1
@@ -423,8 +496,17 @@ def test_an_idle_subshell_is_not_disturbed(kernel: KernelUnderTest, subshells: l
         assert run(kernel, subshells[0], f"import time; time.sleep(0.001); {number}")[1] == [f"execute_result:{number}"]
 
 
-@pytest.mark.parametrize("code", ["import time; time.sleep({0})", "import asyncio; await asyncio.sleep({0})", "for _ in range(int(1e7 * {0})): pass"])
-def test_an_interrupt_hits_the_subshells_cell_it_races_or_nothing(kernel: KernelUnderTest, subshells: list[str], strike: Any, code: str) -> None:
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import time; time.sleep({0})",
+        "import asyncio; await asyncio.sleep({0})",
+        "for _ in range(int(1e7 * {0})): pass",
+    ],
+)
+def test_an_interrupt_hits_the_subshells_cell_it_races_or_nothing(
+    kernel: KernelUnderTest, subshells: list[str], strike: Any, code: str
+) -> None:
     # I2, I3, I4, I18
     for number in range(30):
         cells = [send(kernel, one, code.format(number % 6 * 0.0005), stop_on_error=False) for one in subshells]
@@ -438,7 +520,9 @@ def test_an_interrupt_hits_the_subshells_cell_it_races_or_nothing(kernel: Kernel
             assert len(kernel.reply_messages(cell)) == 1
 
 
-def test_a_subshells_cell_may_catch_it_and_go_on(kernel: KernelUnderTest, subshells: list[str], strike: Any) -> None:  # I13
+def test_a_subshells_cell_may_catch_it_and_go_on(
+    kernel: KernelUnderTest, subshells: list[str], strike: Any
+) -> None:  # I13
     code = (
         "import asyncio, time\nprint('on')\ntry: time.sleep(60)\nexcept KeyboardInterrupt: print('caught')\n"
         "time.sleep(.01); await asyncio.sleep(.01); print('end')"
@@ -449,7 +533,9 @@ def test_a_subshells_cell_may_catch_it_and_go_on(kernel: KernelUnderTest, subshe
     assert "".join(outputs(kernel, cell)).endswith("caught\nend\n")
 
 
-def test_two_interrupts_of_a_subshell_leave_it_alive(kernel: KernelUnderTest, subshells: list[str], strike: Any) -> None:  # I12, I24
+def test_two_interrupts_of_a_subshell_leave_it_alive(
+    kernel: KernelUnderTest, subshells: list[str], strike: Any
+) -> None:  # I12, I24
     cell = running(kernel, subshells[0], SLEEP)
     strike(kernel)
     strike(kernel)
@@ -457,7 +543,9 @@ def test_two_interrupts_of_a_subshell_leave_it_alive(kernel: KernelUnderTest, su
     assert run(kernel, subshells[0], "'alive'")[1] == ["execute_result:'alive'"]
 
 
-def test_tasks_of_a_subshells_earlier_cells_survive_an_interrupt(kernel: KernelUnderTest, subshells: list[str], strike: Any) -> None:  # I15
+def test_tasks_of_a_subshells_earlier_cells_survive_an_interrupt(
+    kernel: KernelUnderTest, subshells: list[str], strike: Any
+) -> None:  # I15
     start = "import asyncio\nticks = [0]\nasync def task():\n while True: ticks[0] += 1; await asyncio.sleep(.001)\njob = asyncio.create_task(task())"
     run(kernel, subshells[0], start)
     for name in ("await", "sleep"):
@@ -469,7 +557,9 @@ def test_tasks_of_a_subshells_earlier_cells_survive_an_interrupt(kernel: KernelU
     run(kernel, subshells[0], "job.cancel()")
 
 
-def test_an_interrupt_aborts_what_waits_in_each_subshell(kernel: KernelUnderTest, subshells: list[str], strike: Any) -> None:  # I16
+def test_an_interrupt_aborts_what_waits_in_each_subshell(
+    kernel: KernelUnderTest, subshells: list[str], strike: Any
+) -> None:  # I16
     cells = [running(kernel, one, SLEEP) for one in subshells]
     queued = [send(kernel, one, "'queued'") for one in subshells]
     strike(kernel)
@@ -480,8 +570,12 @@ def test_an_interrupt_aborts_what_waits_in_each_subshell(kernel: KernelUnderTest
 # ---- deleting what is busy ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["loop", "sleep", "event", "await", "gather", "sync in async", "input", "asyncio.run", "prints"])
-def test_a_busy_subshell_can_be_deleted_and_its_requests_are_answered(kernel: KernelUnderTest, name: str) -> None:  # B2, Q1, Q11
+@pytest.mark.parametrize(
+    "name", ["loop", "sleep", "event", "await", "gather", "sync in async", "input", "asyncio.run", "prints"]
+)
+def test_a_busy_subshell_can_be_deleted_and_its_requests_are_answered(
+    kernel: KernelUnderTest, name: str
+) -> None:  # B2, Q1, Q11
     one = create(kernel)
     cell = running(kernel, one, BUSY[name], allow_stdin=True)
     queued = [send(kernel, one, "'must not run'") for _ in range(3)]
@@ -515,7 +609,9 @@ def test_control_answers_while_a_stubborn_subshell_is_deleted(kernel: KernelUnde
 
 def test_a_cell_that_will_not_be_cancelled_is_answered_when_its_subshell_ends(kernel: KernelUnderTest) -> None:  # B2
     one = create(kernel)
-    stubborn = "import asyncio\nprint('on')\nwhile True:\n try: await asyncio.sleep(60)\n except asyncio.CancelledError: pass"
+    stubborn = (
+        "import asyncio\nprint('on')\nwhile True:\n try: await asyncio.sleep(60)\n except asyncio.CancelledError: pass"
+    )
     cell = running(kernel, one, stubborn)
     delete(kernel, one)
     assert kernel.reply(cell)["status"] == "error"
@@ -525,7 +621,11 @@ def test_a_cell_that_will_not_be_cancelled_is_answered_when_its_subshell_ends(ke
 
 def test_background_tasks_end_with_their_subshell(kernel: KernelUnderTest) -> None:
     one = create(kernel)
-    run(kernel, one, "import asyncio\nended = []\nasync def task():\n try: await asyncio.sleep(60)\n finally: ended.append(1)\njob = asyncio.create_task(task()); await asyncio.sleep(0)")
+    run(
+        kernel,
+        one,
+        "import asyncio\nended = []\nasync def task():\n try: await asyncio.sleep(60)\n finally: ended.append(1)\njob = asyncio.create_task(task()); await asyncio.sleep(0)",
+    )
     delete(kernel, one)
     gone(kernel)
     assert kernel.execute("ended")[1] == ["execute_result:[1]"]
@@ -539,7 +639,16 @@ def test_two_hundred_subshells_in_a_race_leave_nothing_behind(kernel: KernelUnde
     delete(kernel, create(kernel))  # what comes with the first one stays
     gone(kernel)
     before = descriptors(kernel)
-    codes = itertools.cycle(["1", "import time; time.sleep(5)", "import asyncio; await asyncio.sleep(5)", "1/0", "input()", "while True: pass"])
+    codes = itertools.cycle(
+        [
+            "1",
+            "import time; time.sleep(5)",
+            "import asyncio; await asyncio.sleep(5)",
+            "1/0",
+            "input()",
+            "while True: pass",
+        ]
+    )
     for _ in range(20):
         created = [kernel.send("create_subshell_request", channel="control") for _ in range(10)]
         ids = [reply["subshell_id"] for reply in kernel.replies(*created).values()]
@@ -573,7 +682,9 @@ ROUTES = {
 
 
 @pytest.mark.parametrize("name", ROUTES)
-def test_text_written_later_reaches_the_cell_that_caused_it(kernel: KernelUnderTest, subshells: list[str], name: str) -> None:
+def test_text_written_later_reaches_the_cell_that_caused_it(
+    kernel: KernelUnderTest, subshells: list[str], name: str
+) -> None:
     # O1, O2, O3, O4, O12
     kernel.execute("import threading; go = threading.Event()\ndef says(): go.wait(20); print('said')")
     cells = {}
@@ -589,13 +700,21 @@ def test_text_written_later_reaches_the_cell_that_caused_it(kernel: KernelUnderT
         kernel.wait_for("iopub", "stream", msg_id=cell, text="said")
 
 
-def test_children_of_a_subshells_cell_write_to_some_cell_and_lose_nothing(kernel: KernelUnderTest, subshells: list[str]) -> None:  # O15, O16
+def test_children_of_a_subshells_cell_write_to_some_cell_and_lose_nothing(
+    kernel: KernelUnderTest, subshells: list[str]
+) -> None:  # O15, O16
     kernel.execute("'the main shell has run last'")
     main = send(kernel, None, "gate = __import__('threading').Event(); gate.wait(20)")
     kernel.wait_for("iopub", "execute_input", msg_id=main)
-    child = run(kernel, subshells[0], "import subprocess, sys; subprocess.run(['echo', 'piped'], stdout=subprocess.PIPE).stdout")
+    child = run(
+        kernel, subshells[0], "import subprocess, sys; subprocess.run(['echo', 'piped'], stdout=subprocess.PIPE).stdout"
+    )
     assert child[1] == ["execute_result:b'piped\\n'"]
-    run(kernel, subshells[0], "import os, subprocess\nif (pid := os.fork()) == 0: print('forked', flush=True); os._exit(0)\nos.waitpid(pid, 0); subprocess.run(['echo', 'spawned']); gate.set()")
+    run(
+        kernel,
+        subshells[0],
+        "import os, subprocess\nif (pid := os.fork()) == 0: print('forked', flush=True); os._exit(0)\nos.waitpid(pid, 0); subprocess.run(['echo', 'spawned']); gate.set()",
+    )
     kernel.reply(main)
     # Whose child wrote into the kernel's descriptors cannot be known: the main shell's running request has it.
     text = "".join(line.removeprefix("stdout:") for line in outputs(kernel, main) if line.startswith("stdout:"))
@@ -628,11 +747,31 @@ def test_output_of_threads_can_go_to_the_latest_cell_instead() -> None:
 EXECUTES = {  # they share a namespace. name: (code, what stdout says in the end, the result, whether only an interrupt ends it)
     "result": ("'{0}'", "", "'{0}'", False),
     "prints": ("for n in range(5): print('{0}', n)", "{0} 0\n{0} 1\n{0} 2\n{0} 3\n{0} 4\n", None, False),
-    "sleeps": ("import time\nprint('{0} a'); time.sleep(.003); print('{0} b')\n'{0}'", "{0} a\n{0} b\n", "'{0}'", False),
-    "awaits": ("import asyncio\nprint('{0} a'); await asyncio.sleep(.003); print('{0} b')\n'{0}'", "{0} a\n{0} b\n", "'{0}'", False),
+    "sleeps": (
+        "import time\nprint('{0} a'); time.sleep(.003); print('{0} b')\n'{0}'",
+        "{0} a\n{0} b\n",
+        "'{0}'",
+        False,
+    ),
+    "awaits": (
+        "import asyncio\nprint('{0} a'); await asyncio.sleep(.003); print('{0} b')\n'{0}'",
+        "{0} a\n{0} b\n",
+        "'{0}'",
+        False,
+    ),
     "computes": ("print('{0}', sum(range(100000)))", "{0} 4999950000\n", None, False),
-    "nests": ("import asyncio\nasync def {0}(): await asyncio.sleep(.001); return '{0}'\nasyncio.run({0}())", "", "'{0}'", False),
-    "threads": ("import threading; {0} = threading.Thread(target=print, args=('{0}',)); {0}.start(); {0}.join(); del {0}", "{0}\n", None, False),
+    "nests": (
+        "import asyncio\nasync def {0}(): await asyncio.sleep(.001); return '{0}'\nasyncio.run({0}())",
+        "",
+        "'{0}'",
+        False,
+    ),
+    "threads": (
+        "import threading; {0} = threading.Thread(target=print, args=('{0}',)); {0}.start(); {0}.join(); del {0}",
+        "{0}\n",
+        None,
+        False,
+    ),
     "fails": ("raise ValueError('{0}')", "", None, False),
     "sleeps long": ("import time\nprint('{0}'); time.sleep(600)", "{0}\n", None, True),
     "awaits long": ("import asyncio\nprint('{0}'); await asyncio.sleep(600)", "{0}\n", None, True),
@@ -659,11 +798,23 @@ class Fuzz:
         self.clients, self.random = clients, random.Random(seed)
         self.alive: list[str] = []
         self.deleted: set[str] = set()
-        self.sent: dict[str, tuple[KernelUnderTest, str, str, str | None, int]] = {}  # id: client, kind, token, shell, interrupts
+        self.sent: dict[
+            str, tuple[KernelUnderTest, str, str, str | None, int]
+        ] = {}  # id: client, kind, token, shell, interrupts
         self.interrupts = 0
 
     def play(self, steps: int) -> None:
-        kinds = {"execute": 10, "complete": 2, "inspect": 1, "history": 1, "comm": 2, "interrupt": 2, "create": 2, "delete": 1, "pause": 2}
+        kinds = {
+            "execute": 10,
+            "complete": 2,
+            "inspect": 1,
+            "history": 1,
+            "comm": 2,
+            "interrupt": 2,
+            "create": 2,
+            "delete": 1,
+            "pause": 2,
+        }
         for _ in range(steps):
             getattr(self, self.random.choices(list(kinds), list(kinds.values()))[0])()
 
@@ -683,7 +834,15 @@ class Fuzz:
     def execute(self) -> None:
         kind, token = self.random.choice(list(EXECUTES)), self.token()
         stops = self.random.random() < 0.3
-        self.send(kind, token, self.shell(), "execute_request", code=EXECUTES[kind][0].format(token), stop_on_error=stops, allow_stdin=True)
+        self.send(
+            kind,
+            token,
+            self.shell(),
+            "execute_request",
+            code=EXECUTES[kind][0].format(token),
+            stop_on_error=stops,
+            allow_stdin=True,
+        )
 
     def complete(self) -> None:
         self.send("complete", "zip", self.shell(), "complete_request", code="zi", cursor_pos=2)
@@ -732,7 +891,10 @@ class Fuzz:
             for client in self.clients:
                 client.drain()
             if time.monotonic() > deadline:
-                report = [(self.sent[one][1], self.sent[one][3], [brief(m) for m in self.sent[one][0]._seen[one]]) for one in waiting]
+                report = [
+                    (self.sent[one][1], self.sent[one][3], [brief(m) for m in self.sent[one][0]._seen[one]])
+                    for one in waiting
+                ]
                 raise AssertionError(f"no end of {report}\n{self.clients[0]._report()}")
         for one in self.alive:
             self.deleted.add(one)
@@ -797,7 +959,9 @@ def test_fuzz() -> None:  # B6, B8, B9, Q1, I17
     seed = seed or str(random.SystemRandom().getrandbits(32))
     with start_kernel() as kernel:
         clients = [kernel, kernel.second_client(), kernel.second_client()]
-        kernel.execute("import comm\nfrom comm.base_comm import BaseComm\nfuzz = comm.create_comm(target_name='fuzz', comm_id='fuzz')\nfuzz.on_msg(lambda m: None)")
+        kernel.execute(
+            "import comm\nfrom comm.base_comm import BaseComm\nfuzz = comm.create_comm(target_name='fuzz', comm_id='fuzz')\nfuzz.on_msg(lambda m: None)"
+        )
         primer = Fuzz(clients, seed)  # what comes with the first use of each thing stays
         primer.alive.append(create(kernel))
         for one in (None, *primer.alive):

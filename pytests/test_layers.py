@@ -15,7 +15,16 @@ FLOORS = [
     ["iopub", "stdin", "streams"],
     ["bridge", "startup", "completion", "shell", "lean", "runs", "display", "errors", "compiler"]  # IPython's half
     + ["history", "archive", "magics", "comms", "compat", "gui"]
-    + ["debugger", "commands", "inspections", "adapter", "tracer", "quirks", "variables", "breakpoint"],  # and debugpy's
+    + [
+        "debugger",
+        "commands",
+        "inspections",
+        "adapter",
+        "tracer",
+        "quirks",
+        "variables",
+        "breakpoint",
+    ],  # and debugpy's
     ["kernel", "handlers", "cells", "kernelspec", "__main__"],
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
