@@ -87,7 +87,7 @@ def run_kernel(argv: list[str]) -> int:
 def handle_signals(kernel: Any) -> None:
     """SIGINT interrupts cells, SIGTERM shuts down in good order; forked children get Python's own handlers back."""
     signal.signal(signal.SIGINT, kernel.on_sigint)
-    signal.signal(signal.SIGTERM, lambda signum, frame: kernel.channels.call(kernel.stop))
+    signal.signal(signal.SIGTERM, kernel.on_sigterm)
     # Kept as they are set: a bound method is another object each time it is looked up.
     ours = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 

@@ -242,6 +242,8 @@ class ZMQDisplayPublisher(DisplayPublisher):
     shell = AnyTrait()
     topic = b"display_data"
     parent_header = property(lambda self: self.shell.get_parent())
+    session = property(lambda self: self.shell.kernel.session)  # these two: jupyter_client in a cell
+    pub_socket = property(lambda self: self.shell.kernel.iopub_socket)
 
     def __init__(self, shell: Any = None, **traits: Any):
         self._hooks = MessageHooks()

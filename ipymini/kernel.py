@@ -97,11 +97,13 @@ class Kernel:
         self._bridge: Bridge | None = None
         self.is_ready: Future[bool] = Future()  # IPython is there
         self._debugger: Debugger | None = None
+        self.latest_control: Request | None = None  # for `compat`; written by the control lane
         self._undo: list[Any] = []
         self._once = threading.Lock()
         self._stopping = False
         self._restart = False
         self._exit_asked = False
+        self._terminated = False  # by SIGTERM
         self._priming = False
         self._quiet_since = 0.0  # when the last cell ended
         self._lanes_ended = False
@@ -207,6 +209,15 @@ class Kernel:
         self.channels.later(DEADLINE, lambda: None if self._lanes_ended else self._die())
         self.channels.later(LAST_DEADLINE, self._die)
         self.channels.call(self._press_on)
+
+    def on_sigterm(self, signum: int, frame: FrameType | None) -> None:
+        """Handle SIGTERM: stop in good order, but a cell that runs now has no result, neither ok nor an error.
+
+        Who watches the process (nbclient, papermill, servers) then says that the kernel died, and takes no half-run
+        notebook for a whole one.
+        """
+        self._terminated = True
+        self.channels.call(self.stop)
 
     def _press_on(self) -> None:
         """Interrupt until the main lane has ended: user code may catch one, or be between two cells. I/O thread."""
@@ -323,6 +334,8 @@ class Kernel:
         executes = request.msg_type == "execute_request"
         if executes and self.main.is_current_thread:
             context.set_latest(request)
+        elif request.channel == "control":
+            self.latest_control = request
         # execute_input, which follows at once, wakes the I/O thread; or, if the content is bad, idle does.
         self.iopub.status("busy", parent=request, wake=not executes)
         started = datetime.now(UTC)
@@ -339,7 +352,8 @@ class Kernel:
             aborted = await self._fence(request, content or {})
             if self.descriptors is not None:
                 self.descriptors.catch_up()
-        self.reply(request, content, started)
+        if not (executes and self._terminated):
+            self.reply(request, content, started)
         more_to_do = bool(executes and self.main.queue)
         self.iopub.status("idle", parent=request, wake=not more_to_do)
         if more_to_do:  # a hand-over of the GIL for each cell would cost more than a short cell
