@@ -41,6 +41,7 @@ from ipymini.wire import BadFrames, Wire
 log = logging.getLogger("ipymini.channels")
 
 HOLD = 0.010  # seconds between two looks at a busy outbox
+LINE_END = 0.002  # seconds that a text may wait for the end of its line
 HURRY = 0.002  # seconds between two drains from which the outbox counts as busy
 TEXT_MAX = 1 << 20  # characters in one stream message
 TEXT_SOON = 1 << 16  # characters that do not wait for the next look
@@ -76,6 +77,7 @@ class Channels:
         self._route, self._ended = route, ended
         self._outbox: deque[Any] = deque()
         self._holding, self._hold_until, self._drained_at = False, 0.0, 0.0
+        self._line_end_until = 0.0  # until when the text in front waits for the end of its line; 0: it does not
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._ticket = count()
         self._watched: dict[int, Callable[[], None]] = {}
@@ -392,6 +394,10 @@ class Channels:
                 self._send(*item)
             else:
                 self._guard(item)
+        if texts and size < TEXT_SOON and not texts[-1].endswith("\n") and self._may_wait_for_its_end():
+            outbox.appendleft((owner, name, "".join(texts)))
+            return
+        self._line_end_until = 0.0
         if texts:
             self._send_text(owner, name, texts)
         if not outbox and not self._stuck:
@@ -401,6 +407,16 @@ class Channels:
         if said_texts or now - self._drained_at < HURRY:
             self._holding, self._hold_until = True, now + HOLD
         self._drained_at = now
+
+    def _may_wait_for_its_end(self) -> bool:
+        """Whether a text without the end of its line stays in the outbox: `print` writes that on its own."""
+        now = monotonic()
+        if not self._line_end_until:
+            self._line_end_until = now + LINE_END
+        elif now >= self._line_end_until:
+            return False
+        self._holding, self._hold_until = True, self._line_end_until
+        return True
 
     def _send_text(self, request: Request | None, name: str, texts: list[str]) -> None:
         text = "".join(texts)

@@ -194,3 +194,13 @@ def test_the_kernels_own_log_and_root_logger_stay_out_of_cells(kernel: KernelUnd
     assert kernel.execute("import logging; logging.getLogger().handlers")[1] == ["execute_result:[]"]
     reply, outputs = kernel.execute("logging.basicConfig(level='INFO', force=True); logging.info('hello')")
     assert outputs == ["stderr:INFO:root:hello\n"]
+
+
+def test_a_printed_line_is_one_message(kernel: KernelUnderTest) -> None:
+    # `print` writes the line and its end one after the other, and the I/O thread may wake between the two
+    for _ in range(50):
+        request = kernel.send("execute_request", code="print('hello')")
+        kernel.reply(request)
+
+        texts = [message["content"]["text"] for message in kernel.iopub(request) if message["msg_type"] == "stream"]
+        assert texts == ["hello\n"]
