@@ -971,7 +971,10 @@ def test_fuzz() -> None:  # B6, B8, B9, Q1, I17
         blocked = running(kernel, None, SLEEP)
         primer.sent[blocked] = (kernel, "sleeps long", "", None, 0)
         primer.shell = lambda: None  # type: ignore[method-assign]
-        primer.complete()  # on the language lane
+        for kind in ("complete", "history"):
+            getattr(primer, kind)()  # on the language lane, while the main one is blocked
+            asked = list(primer.sent)[-1]
+            primer.sent[asked][0].reply(asked)
         primer.end()
         primer.forget()
         gone(kernel)
@@ -987,7 +990,9 @@ def test_fuzz() -> None:  # B6, B8, B9, Q1, I17
             assert kernel.execute("40 + 2")[1] == ["execute_result:42"]
             number += 1
         gone(kernel)
-        # A loop of `asyncio.run` that is struck as it is made or closed is left to the collector.
+        # A loop of `asyncio.run` that is struck as it is made or closed is left to the collector, once a later error has
+        # taken the place of the one that has it in its traceback.
+        kernel.execute("1/0")
         kernel.execute("import gc, sys; sys.last_traceback = sys.last_value = None; gc.collect(); None")
         assert descriptors(kernel) <= before + 2
         assert number > int(only or 0)
