@@ -92,9 +92,9 @@ def test_threads_lose_no_line_and_tear_none(kernel: KernelUnderTest) -> None:  #
 
 def test_descriptors_reach_the_cell_on_the_right_stream(kernel: KernelUnderTest) -> None:  # O15, O20
     code = (
-        "import os, subprocess, sys, ctypes\nos.system('echo system')\nsubprocess.run(['sh', '-c', 'echo child; echo problem >&2'])\n"
+        "import os, subprocess, sys, ctypes\n_ = sys.stdout.buffer.write(b'bytes\\n')\nos.system('echo system')\nsubprocess.run(['sh', '-c', 'echo child; echo problem >&2'])\n"
         "subprocess.run(['echo', 'through stdout'], stdout=sys.stdout)\nos.write(1, b'raw\\n')\nos.write(2, 'ä\\n'.encode())\n"
-        "libc = ctypes.CDLL(None); libc.puts(b'from C'); libc.fflush(None)\nsys.stdout.buffer.write(b'bytes\\n'); None"
+        "libc = ctypes.CDLL(None); libc.puts(b'from C'); libc.fflush(None)\nNone"
     )
     outputs = kernel.execute(code)[1]
     assert sorted(text_of(outputs).splitlines()) == ["bytes", "child", "from C", "raw", "system", "through stdout"]
