@@ -27,6 +27,7 @@ HASH_SEED = 0xC70F6907  # of the murmur2 that names the files of cells: frontend
 SLOW_DEADLINE = 60.0  # seconds for debugpy to answer where user code may have to run first
 SLOW = frozenset({"evaluate", "setVariable", "setExpression", "variables", "completions"})
 START_DEADLINE = 20.0  # seconds to import debugpy and to connect
+LEAVE_DEADLINE = 2.0  # seconds for debugpy to say goodbye
 EXCLUDED = ("ipymini", "IPython", "traitlets", "comm", "zmq", "tornado", "debugpy")  # never stepped into, never shown
 
 # Passed on as they are. Everything else is done here, or refused by name.
@@ -163,7 +164,7 @@ async def disconnect(debugger: "Debugger", arguments: Arguments) -> Body:
         if debugger.session.adapter is not None:
             try:
                 leaving = debugger.session.adapter.send("disconnect", {"restart": False, "terminateDebuggee": False})
-                await answer_of(leaving, "disconnect", debugger.deadline)
+                await answer_of(leaving, "disconnect", LEAVE_DEADLINE)
             except NoAnswer as error:
                 debugger.log.warning("%s", error)
         await debugger.end()

@@ -23,8 +23,19 @@ from ipymini import (
     dap,
     inspections,  # noqa: F401  # puts its commands into the table
 )
-from ipymini.adapter import Adapter, answer_of
-from ipymini.commands import COMMANDS, FORWARDED, SLOW, SLOW_DEADLINE, START_DEADLINE, Arguments, Body, Refused, granted
+from ipymini.adapter import Adapter, NoAnswer, answer_of
+from ipymini.commands import (
+    COMMANDS,
+    FORWARDED,
+    LEAVE_DEADLINE,
+    SLOW,
+    SLOW_DEADLINE,
+    START_DEADLINE,
+    Arguments,
+    Body,
+    Refused,
+    granted,
+)
 from ipymini.messages import IpyminiError, Request
 from ipymini.quirks import hide
 from ipymini.tracer import Stop, Tracer
@@ -137,7 +148,10 @@ class Debugger:
             loop.call_soon_threadsafe(loop.stop)
             self._thread.join(0.5)
         if self.session.adapter is not None:
-            self.tracer.disconnect()
+            ending = threading.Thread(target=self.tracer.disconnect(), name="ipymini-debugger-end", daemon=True)
+            hide(ending)
+            ending.start()
+            ending.join(0.3)
         self.undo()
         for path in self.dumped:
             with suppress(OSError):  # the frontend has deleted it, or something else lies beside it
@@ -291,5 +305,9 @@ class Debugger:
         self.session = Session()
         if adapter is not None:
             adapter.expect_the_end()
-            await self.in_thread(self.tracer.disconnect, START_DEADLINE, "disconnect")
+            try:
+                dispose = await self.in_thread(self.tracer.disconnect, START_DEADLINE, "disconnect")
+                await self.in_thread(dispose, LEAVE_DEADLINE, "dispose")
+            except NoAnswer as error:  # a new session is another debugpy
+                self.log.warning("%s", error)
             adapter.close()

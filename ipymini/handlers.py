@@ -181,4 +181,5 @@ async def list_subshell_request(kernel: "Kernel", request: Request) -> Content:
 @handles("debug_request", on="control")
 async def debug_request(kernel: "Kernel", request: Request) -> Content:
     """One request of the Debug Adapter Protocol; the reply's content is its response. Spec: "Debug request"."""
+    await wrap_future(kernel.is_ready)
     return await kernel.debugger.request(request.content)

@@ -135,11 +135,14 @@ class Tracer:
         """Whether there is a pydevd that is ours."""
         return self._db is not None and not self._db.pydb_disposed
 
-    def disconnect(self) -> None:
-        """Take pydevd out of every thread: afterwards no code runs slower than before."""
+    def disconnect(self) -> Callable[[], None]:
+        """Take pydevd out of every thread: afterwards no code runs slower than before.
+
+        Return what ends pydevd's own threads; it waits for them if they hang: give it a thread of its own.
+        """
         db, self._db = self._db, None
         if db is None:
-            return
+            return lambda: None
         import pydevd
         from _pydev_bundle.pydev_monkey import undo_patch_thread_modules
         from _pydevd_bundle.pydevd_constants import get_global_debugger, set_global_debugger
@@ -156,13 +159,13 @@ class Tracer:
             pydevd_sys_monitoring.stop_monitoring(all_threads=True)
         else:
             untrace_all_threads()
-        # What pydevd.stoptrace() does, but for its half second of waiting until pydevd's threads have ended.
-        db.dispose_and_kill_all_pydevd_threads(wait=False)
-        if get_global_debugger() is db:  # its reader, which has seen us hang up, is disposing of it at the same time
+        if get_global_debugger() is db:
             set_global_debugger(None)
         pydevd.SetupHolder.setup = None
         self.causes.clear()
         self._struck.clear()
+        # Apart from its half second of waiting, all this is what pydevd.stoptrace() does.
+        return lambda: db.dispose_and_kill_all_pydevd_threads(wait=False)
 
     def _forget_after_fork(self) -> None:
         """In a forked child nobody listens: a breakpoint there would wait for ever."""
