@@ -103,7 +103,9 @@ async def evaluate(debugger: "Debugger", arguments: Arguments) -> Body:
         except Exception as error:  # the user's: it is the answer
             raise Refused(f"{type(error).__name__}: {error}") from None
         shown = debugger.explorer.variable(value, expression)
-        return {"result": shown["value"], "type": shown["type"], "variablesReference": shown["variablesReference"]}
+        # As debugpy answers without a frame: a text is itself, not its repr, and None is nothing.
+        text = "" if value is None else value if isinstance(value, str) else shown["value"]
+        return {"result": text, "type": shown["type"], "variablesReference": shown["variablesReference"]}
 
     return dict(await debugger.in_thread(work, SLOW_DEADLINE, "evaluate"))
 

@@ -1,6 +1,7 @@
 """What other projects' tests found in this kernel: nbclient's, papermill's, jupyter_client's and ipykernel's own."""
 
 import json
+from typing import Any
 
 import pytest
 from harness import KernelUnderTest, start_kernel
@@ -77,3 +78,21 @@ def test_a_cell_whose_kernel_is_terminated_has_no_result(own_kernel: KernelUnder
     own_kernel.iopub(cell)
     own_kernel.drain()
     assert own_kernel.reply_messages(cell) == []
+
+
+@pytest.mark.parametrize(
+    ("expression", "result"), [("'a' + 'b'", "ab"), ("['a', 1]", "['a', 1]"), ("None", ""), ("conformance = 3", "")]
+)
+def test_evaluate_without_a_frame_answers_texts_as_they_are(
+    kernel: KernelUnderTest, expression: str, result: str
+) -> None:
+    def ask(command: str, **arguments: str) -> dict[str, Any]:
+        content = {"type": "request", "seq": 1, "command": command, "arguments": arguments}
+        return kernel.reply(kernel.send("debug_request", channel="control", **content))
+
+    ask("initialize", clientID="test", adapterID="test")
+    ask("attach")
+    try:
+        assert ask("evaluate", expression=expression, context="repl")["body"]["result"] == result
+    finally:
+        ask("disconnect")
