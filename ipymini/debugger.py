@@ -299,13 +299,16 @@ class Debugger:
 
     async def end(self) -> None:
         """Leave no session behind. Holding `turn`."""
-        adapter = self.session.adapter
+        adapter, connecting = self.session.adapter, self.session.connecting
         self.undo()
         self.undo = lambda: None
         self.session = Session()
         if adapter is not None:
             adapter.expect_the_end()
             try:
+                if connecting is not None:  # initialized, and never attached
+                    self.tracer.finish_connecting()
+                    await answer_of(connecting, "initialize", LEAVE_DEADLINE)  # type: ignore[arg-type]
                 dispose = await self.in_thread(self.tracer.disconnect, START_DEADLINE, "disconnect")
                 await self.in_thread(dispose, LEAVE_DEADLINE, "dispose")
             except NoAnswer as error:  # a new session is another debugpy

@@ -13,6 +13,11 @@ from typing import Any
 
 log = logging.getLogger("ipymini.pydevd")
 
+# pydevd's numbers, as in pydevd_constants and pydevd_comm_constants.
+STATE_RUN = 1
+CMD_THREAD_SUSPEND = 105  # a pause
+CMD_SET_BREAK = 111
+
 
 def forget_dead_threads() -> None:
     """Strike from `threading`'s list what pydevd has put there for threads that were ending when it connected."""
@@ -104,6 +109,16 @@ def run_freely(thread: threading.Thread) -> None:
     from _pydevd_bundle.pydevd_thread_lifecycle import internal_run_thread
 
     internal_run_thread(thread, set_additional_thread_info)
+
+
+def go_on(thread: Any) -> None:
+    """Take back that a thread should stop here; a step that it was making goes on."""
+    info = thread.additional_info
+    if info.pydev_original_step_cmd == -1:
+        run_freely(thread)
+    else:
+        info.pydev_state = STATE_RUN
+        info.update_stepping_info()
 
 
 def dap_id(thread: threading.Thread) -> int:

@@ -25,8 +25,12 @@ from ipymini import context
 from ipymini.breakpoint import settle_pydevd
 from ipymini.messages import IpyminiError, Request
 from ipymini.quirks import (
+    CMD_SET_BREAK,
+    CMD_THREAD_SUSPEND,
+    STATE_RUN,
     Hurry,
     dap_id,
+    go_on,
     hide_service_threads,
     is_kernels,
     log_instead_of_printing,
@@ -130,6 +134,11 @@ class Tracer:
             os.register_at_fork(after_in_child=self._forget_after_fork)
         self._db = db
 
+    def finish_connecting(self) -> None:
+        """Let `connect` come to its end, as configurationDone does: until then its thread looks for it all the time."""
+        if self._db is not None:
+            self._db.ready_to_run = True
+
     @property
     def is_connected(self) -> bool:
         """Whether there is a pydevd that is ours."""
@@ -203,12 +212,12 @@ class Tracer:
         if event == "call" and frame.f_lineno == 0:
             return  # a cell begins: stop at its first line
         if is_kernels(frame):
-            if thread.stop_reason != 105:  # CMD_THREAD_SUSPEND, a pause: that waits for the user's next line
-                thread.additional_info.pydev_state = 1  # STATE_RUN: the step goes on
+            if thread.stop_reason != CMD_THREAD_SUSPEND:  # a pause waits for the user's next line
+                go_on(thread)
             return
         ident = threading.get_ident()
         if exception_type == "USER_UNHANDLED" and not self._is_worth_a_stop(frame):
-            run_freely(thread)
+            go_on(thread)
             return
         outer = self.stops.get(ident)  # after "set next statement" it calls itself
         stop = outer or Stop(thread, context.own())
@@ -229,7 +238,7 @@ class Tracer:
                 self._struck.add(ident)
                 from _pydevd_bundle.pydevd_thread_lifecycle import mark_thread_suspended
 
-                mark_thread_suspended(thread, 105, main_suspend=False)  # CMD_THREAD_SUSPEND
+                mark_thread_suspended(thread, CMD_THREAD_SUSPEND, main_suspend=False)
             else:
                 self._struck.discard(ident)
                 raise KeyboardInterrupt
@@ -284,7 +293,7 @@ class Tracer:
         if info is not None:
             struck = threading.get_ident() in self._struck
             self._struck.discard(threading.get_ident())
-            if struck or (info.pydev_step_cmd != -1 and info.pydev_state == 1):  # STATE_RUN: a step, and no pause
+            if struck or (info.pydev_step_cmd != -1 and info.pydev_state == STATE_RUN):  # a step, and no pause
                 run_freely(thread)
         if uses_monitoring() or sys.gettrace() is None:
             self._db.enable_tracing()
@@ -297,7 +306,7 @@ class Tracer:
 
         thread = threading.current_thread()
         set_additional_thread_info(thread)
-        self._db.set_suspend(thread, 111)  # CMD_SET_BREAK
+        self._db.set_suspend(thread, CMD_SET_BREAK)
         self._db.do_wait_suspend(thread, frame, "line", None)
         if sys.gettrace() is None and not uses_monitoring():
             self._db.enable_tracing()

@@ -351,6 +351,20 @@ def test_nothing_is_traced_after_disconnect(own_client):  # no tracing cost is l
     assert "pydevd" not in kernel.execute(f"import time; time.sleep(0.5); {names}")[1][0]
 
 
+def test_a_session_that_was_never_attached_leaves_nothing_behind(own_kernel):
+    client = Client(own_kernel)
+    client.ask("initialize")
+
+    client.ask("disconnect")
+
+    assert own_kernel.execute("import sys; str(sys.gettrace())")[1] == ["execute_result:'None'"]
+    code = "import threading, time; time.sleep(0.5); ' '.join(t.name for t in threading._active.values())"
+    [names] = own_kernel.execute(code)[1]
+    assert not [word for word in ("pydevd", "connect") if word in names], names
+    client.start()
+    client.works_still()
+
+
 def test_leading_empty_lines_count_while_debugging_and_never_after(client):
     code = "\n\n\nlead = 1\nlead = 2\n"
     client.break_at(code, 5)
