@@ -5,7 +5,9 @@ put into the outbox, a deque: appending is atomic, re-entrant, and safe in `__de
 One FIFO for all channels keeps "busy < execute_input < stream < reply < idle" true without further care.
 
 Three kinds of things lie in the outbox: texts (request, name, text), which the I/O thread joins to one stream
-message where neighbours belong together; frames (channel, frames); and callables, run in their turn.
+message per request and stream where nothing but texts lies between them (cells that print side by side write in
+turns: a message for every piece would be more than anybody can read); frames (channel, frames); and callables,
+run in their turn.
 
 Waking. A byte in a pipe wakes the thread. After it has sent texts it *holds*: it looks again after HOLD seconds
 by itself, so that writers need not wake it. A writer appends first and then reads `_holding`; the thread clears
@@ -46,6 +48,8 @@ HURRY = 0.002  # seconds between two drains from which the outbox counts as busy
 TEXT_MAX = 1 << 20  # characters in one stream message
 TEXT_SOON = 1 << 16  # characters that do not wait for the next look
 BUDGET = 64 << 20  # bytes in the outbox from which writers wait
+ITEM = 100  # bytes that a text takes in the outbox besides its characters
+SLICE = 20_000  # items of the outbox sent between two looks at the sockets: some 10 ms
 HIGH_WATER = 1000  # messages queued for one subscriber before they wait here
 PATIENCE = 5.0  # seconds a subscriber may not read before it loses messages
 LINGER = 500  # ms that closing sockets may take to get rid of their messages
@@ -142,7 +146,7 @@ class Channels:
         if self.backlog > BUDGET:
             self.wait_for_room()
         self._outbox.append((request, name, text))
-        self.backlog += len(text)
+        self.backlog += len(text) + ITEM
         if not self._holding or len(text) >= TEXT_SOON:
             self.wake()
 
@@ -368,48 +372,42 @@ class Channels:
             log.exception("a call on the I/O thread failed")
 
     def _drain(self) -> None:
-        """Send what is in the outbox now. What is added meanwhile waits: readers must not starve."""
-        outbox, waiting = self._outbox, len(self._outbox)
+        """Send what is in the outbox now, SLICE items at most. What is added meanwhile waits, or readers starve."""
+        outbox, waiting = self._outbox, min(len(self._outbox), SLICE)
         if not waiting:
             return
-        texts: list[str] = []
-        size, owner, name = 0, None, ""
+        texts = _Texts(self._send_text)
         said_texts = False
         for _ in range(waiting):
             item = outbox.popleft()
             if type(item) is tuple and len(item) == 3:
-                if item[0] is not owner or item[1] != name or size > TEXT_MAX:
-                    if texts:
-                        self._send_text(owner, name, texts)
-                        texts = []
-                    owner, name, size = item[0], item[1], 0
-                texts.append(item[2])
-                size += len(item[2])
+                texts.add(*item)
                 said_texts = True
                 continue
-            if texts:
-                self._send_text(owner, name, texts)
-                texts = []
+            texts.send()
             if type(item) is tuple:
                 self._send(*item)
             else:
                 self._guard(item)
-        if texts and size < TEXT_SOON and not texts[-1].endswith("\n") and self._may_wait_for_its_end():
-            outbox.appendleft((owner, name, "".join(texts)))
+        unfinished = texts.unfinished()
+        if unfinished and self._may_wait_for_the_end():
+            texts.send(but=unfinished)
+            outbox.extendleft(reversed(unfinished))
             return
         self._line_end_until = 0.0
-        if texts:
-            self._send_text(owner, name, texts)
+        texts.send()
         if not outbox and not self._stuck:
             self.backlog = 0
-        # After texts, and when much is said: the first words of a cell must not wait for those of its execute_input.
         now = monotonic()
-        if said_texts or now - self._drained_at < HURRY:
+        if len(outbox) >= SLICE:
+            self._holding = False  # far behind: no rest
+        elif said_texts or now - self._drained_at < HURRY:
+            # After texts, and when much is said: a cell's first words must not wait for those of its execute_input.
             self._holding, self._hold_until = True, now + HOLD
         self._drained_at = now
 
-    def _may_wait_for_its_end(self) -> bool:
-        """Whether a text without the end of its line stays in the outbox: `print` writes that on its own."""
+    def _may_wait_for_the_end(self) -> bool:
+        """Whether texts without the end of their line stay in the outbox: `print` writes that on its own."""
         now = monotonic()
         if not self._line_end_until:
             self._line_end_until = now + LINE_END
@@ -418,8 +416,7 @@ class Channels:
         self._holding, self._hold_until = True, self._line_end_until
         return True
 
-    def _send_text(self, request: Request | None, name: str, texts: list[str]) -> None:
-        text = "".join(texts)
+    def _send_text(self, request: Request | None, name: str, text: str) -> None:
         if text:
             message = Message("stream", {"name": name, "text": text}, request.header_json if request else b"{}")
             self._send("iopub", self._encode("iopub", message, (f"stream.{name}".encode(),)))
@@ -499,6 +496,42 @@ class Channels:
             return  # a topic that cannot be said in the welcome's content
         welcome = Message("iopub_welcome", {"subscription": topic})
         self._send("iopub", self._encode("iopub", welcome, (frame[1:],) if topic else ()))
+
+
+class _Texts:
+    """A run of texts: those of one request are joined; its stdout and stderr stay in the order of their writing."""
+
+    def __init__(self, send: Callable[[Request | None, str, str], None]):
+        self._send = send
+        self._open: dict[int, tuple[Request | None, str, list[str]]] = {}  # by the identity of the request
+        self._size = 0
+
+    def add(self, request: Request | None, name: str, text: str) -> None:
+        now = self._open.get(id(request))
+        if now is None or now[1] != name or self._size > TEXT_MAX:
+            if self._size > TEXT_MAX:
+                self.send()
+            elif now is not None:
+                self._send(request, now[1], "".join(now[2]))
+            self._open[id(request)] = (request, name, [text])
+        else:
+            now[2].append(text)
+        self._size += len(text)
+
+    def unfinished(self) -> list[tuple[Request | None, str, str]]:
+        """Return the short texts that have not come to the end of their line."""
+        return [
+            (request, name, "".join(texts))
+            for request, name, texts in self._open.values()
+            if texts[-1][-1:] not in ("", "\n") and self._size < TEXT_SOON
+        ]
+
+    def send(self, but: Sequence[tuple[Request | None, str, str]] = ()) -> None:
+        kept = {id(request) for request, _, _ in but}
+        for key, (request, name, texts) in self._open.items():
+            if key not in kept:
+                self._send(request, name, "".join(texts))
+        self._open, self._size = {}, 0
 
 
 def _receive(socket: "zmq.Socket[bytes]") -> list[Any]:

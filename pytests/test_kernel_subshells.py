@@ -408,6 +408,19 @@ def test_questions_of_all_subshells_are_answered_in_any_order(
         kernel._seen[cell].remove(asked[one])
 
 
+def test_cells_that_print_in_turns_do_not_cost_a_message_for_every_piece(
+    kernel: KernelUnderTest, subshells: list[str]
+) -> None:  # O1
+    run(kernel, None, "import threading; turns = threading.Barrier(4, timeout=20)")
+    code = "done = [(turns.wait(), print(n)) for n in range(2000)]"  # a comprehension: the namespace is shared
+    cells = [send(kernel, one, code) for one in (None, *subshells)]
+    for cell in cells:
+        assert kernel.reply(cell)["status"] == "ok"
+        streams = [one for one in kernel.iopub(cell) if one["msg_type"] == "stream"]
+        assert "".join(one["content"]["text"] for one in streams) == "".join(f"{n}\n" for n in range(2000))
+        assert len(streams) < 1000
+
+
 # ---- interrupts -----------------------------------------------------------------------------------
 
 BUSY = {
