@@ -11,7 +11,9 @@ import faulthandler
 import gc
 import logging
 import signal
+import threading
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from ipymini import __version__
@@ -86,19 +88,36 @@ def run_kernel(argv: list[str]) -> int:
 
 def handle_signals(kernel: Any) -> None:
     """SIGINT interrupts cells, SIGTERM shuts down in good order; forked children get Python's own handlers back."""
-    signal.signal(signal.SIGINT, kernel.on_sigint)
-    signal.signal(signal.SIGTERM, kernel.on_sigterm)
-    # Kept as they are set: a bound method is another object each time it is looked up.
-    ours = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    process = os.getpid()
+    kernels: dict[int, Any] = {signal.SIGINT: kernel.on_sigint, signal.SIGTERM: kernel.on_sigterm}
+    pythons: dict[int, Any] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+
+    def ours(number: int, frame: FrameType | None) -> None:
+        if os.getpid() == process:
+            kernels[number](number, frame)
+        else:  # a child so young that `in_child` has not run: the signal is for it all the same
+            signal.signal(number, pythons[number])
+            os.kill(os.getpid(), number)
+
+    # Or `Pool.terminate` would wait for ever for children that take SIGTERM for the kernel's. It is blocked meanwhile:
+    # Python has a new child forget what came before its hooks, and anybody what came before SIG_DFL was set.
+    masks = threading.local()
+
+    def before() -> None:
+        masks.kept = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+    def in_parent() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, masks.kept)
 
     def in_child() -> None:
-        # Or `Pool.terminate` would wait for ever for children that take SIGTERM for the kernel's.
-        if signal.getsignal(signal.SIGINT) is ours[signal.SIGINT]:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-        if signal.getsignal(signal.SIGTERM) is ours[signal.SIGTERM]:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number, handler in pythons.items():
+            if signal.getsignal(number) is ours:
+                signal.signal(number, handler)
+        in_parent()
 
-    os.register_at_fork(after_in_child=in_child)
+    for number in kernels:
+        signal.signal(number, ours)
+    os.register_at_fork(before=before, after_in_parent=in_parent, after_in_child=in_child)
 
 
 def split_options(argv: list[str]) -> tuple[Path | None, dict[str, Any], list[str]]:

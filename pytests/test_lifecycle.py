@@ -462,3 +462,24 @@ def test_kernels_can_follow_each_other_in_one_process(tmp_path: Path, where: str
     assert found["seen"][2]["threads"] == ["MainThread"]
     assert (found["seen"][2]["out"], found["loopless"]) == ([True] * 5, [True] * 3)
     assert found["alive"] <= 1  # the last one may still be held by what it left in caches of IPython
+
+
+YOUNG = """
+import os, signal, types
+os.register_at_fork(after_in_child=lambda: os.kill(os.getpid(), signal.SIGTERM))  # runs before the kernel's own
+from ipymini.__main__ import handle_signals
+told = []
+kernel = types.SimpleNamespace(on_sigint=lambda *signal: told.append(signal), on_sigterm=lambda *signal: told.append(signal))
+handle_signals(kernel)
+if (child := os.fork()) == 0:
+    os._exit(0)  # not ended by the signal
+ended = os.waitpid(child, 0)[1]
+os.kill(os.getpid(), signal.SIGTERM)
+print(os.WIFSIGNALED(ended) and os.WTERMSIG(ended), [int(number) for number, frame in told])
+"""
+
+
+def test_a_sigterm_ends_a_forked_child_however_young() -> None:  # O17
+    # Pool.terminate does this to workers that have not come to work yet, and then waits for them without end.
+    done = subprocess.run([sys.executable, "-c", YOUNG], capture_output=True, text=True, timeout=20)
+    assert (done.stdout, done.stderr) == ("15 [15]\n", "")
