@@ -59,6 +59,12 @@ ZERO_COPY = 65_536  # bytes from which a frame is not copied
 KINDS = {"shell": zmq.ROUTER, "stdin": zmq.ROUTER, "control": zmq.ROUTER, "iopub": zmq.XPUB, "hb": zmq.ROUTER}
 
 
+class Captured(str):
+    """Text that was read from a descriptor: when exactly it was written, nobody knows."""
+
+    __slots__ = ()
+
+
 class CannotBind(IpyminiError):
     """A port of the connection file cannot be had."""
 
@@ -376,7 +382,7 @@ class Channels:
         outbox, waiting = self._outbox, min(len(self._outbox), SLICE)
         if not waiting:
             return
-        texts = _Texts(self._send_text)
+        texts = Texts(self._send_text)
         said_texts = False
         for _ in range(waiting):
             item = outbox.popleft()
@@ -498,7 +504,7 @@ class Channels:
         self._send("iopub", self._encode("iopub", welcome, (frame[1:],) if topic else ()))
 
 
-class _Texts:
+class Texts:
     """A run of texts: those of one request are joined; its stdout and stderr stay in the order of their writing."""
 
     def __init__(self, send: Callable[[Request | None, str, str], None]):
@@ -514,6 +520,8 @@ class _Texts:
             elif now is not None:
                 self._send(request, now[1], "".join(now[2]))
             self._open[id(request)] = (request, name, [text])
+        elif type(text) is Captured and text[-1] == "\n":
+            _before_the_last_line(now[2], text)
         else:
             now[2].append(text)
         self._size += len(text)
@@ -532,6 +540,16 @@ class _Texts:
             if key not in kept:
                 self._send(request, name, "".join(texts))
         self._open, self._size = {}, 0
+
+
+def _before_the_last_line(texts: list[str], lines: str) -> None:
+    """Insert whole lines where they cut none: `print` writes a line and its end in two pieces."""
+    for at in range(len(texts) - 1, -1, -1):
+        before, newline, last = texts[at].rpartition("\n")
+        if newline:
+            texts[at : at + 1] = [before + newline, lines, last] if last else [before + newline, lines]
+            return
+    texts.insert(0, lines)
 
 
 def _receive(socket: "zmq.Socket[bytes]") -> list[Any]:

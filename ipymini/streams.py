@@ -19,7 +19,7 @@ from functools import wraps
 from typing import Any
 
 from ipymini import context
-from ipymini.channels import Channels
+from ipymini.channels import Captured, Channels
 from ipymini.lane import safe_point
 
 PIPE_SIZES = (16 << 20, 1 << 20)  # bytes to ask for; a normal user gets 1 MiB: C code may hold the GIL while it writes
@@ -214,7 +214,7 @@ class Descriptors:
                     break
                 chunks.append(data)
             if text := decoder.decode(b"".join(chunks)):
-                self._channels.write(_latest(), name, text)
+                self._channels.write(_latest(), name, Captured(text))
 
     def _forget(self, end: int) -> None:
         self._channels.unwatch(end)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ipymini import context
+from ipymini import channels, context
 from ipymini.lane import Lane, door
 from ipymini.messages import Request
 
@@ -203,3 +203,47 @@ def test_threads_and_executor_items_keep_the_request_that_started_them() -> None
     finally:
         undo()
     assert [one.msg_id for one in seen] == ["a", "a", "b", "b"]
+
+
+# ---- texts of the outbox ---------------------------------------------------------------------------
+
+
+def joined(*pieces: tuple[str, str, str], captured: tuple[str, ...] = ()) -> list[tuple[str, str, str]]:
+    """Join pieces (request, stream, text), as the I/O thread does; those in `captured` came from a descriptor."""
+    requests = {name: request(name) for name, _, _ in pieces}
+    sent: list[tuple[str, str, str]] = []
+    texts = channels.Texts(lambda owner, stream, text: sent.append((owner.msg_id if owner else "", stream, text)))
+    for name, stream, text in pieces:
+        texts.add(requests[name], stream, channels.Captured(text) if text in captured else text)
+    texts.send()
+    return sent
+
+
+def test_texts_of_cells_that_write_in_turns_are_one_message_each() -> None:  # O1
+    assert joined(("a", "stdout", "1"), ("b", "stdout", "2"), ("a", "stdout", "3"), ("b", "stdout", "4")) == [
+        ("a", "stdout", "13"),
+        ("b", "stdout", "24"),
+    ]
+
+
+def test_stdout_and_stderr_of_a_cell_stay_in_order_whatever_others_write() -> None:
+    assert joined(("a", "stdout", "1"), ("b", "stdout", "x"), ("a", "stderr", "2"), ("a", "stdout", "3")) == [
+        ("a", "stdout", "1"),
+        ("a", "stderr", "2"),
+        ("a", "stdout", "3"),
+        ("b", "stdout", "x"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("pieces", "text"),
+    [
+        (("[1]", "child\n", "\n"), "child\n[1]\n"),
+        (("a\n", "[1", "]", "child\n", "\n"), "a\nchild\n[1]\n"),
+        (("a\n[1]", "child\n", "\n"), "a\nchild\n[1]\n"),
+        (("a\n", "child\n", "b\n"), "a\nchild\nb\n"),
+        (("child\n", "a\n"), "child\na\n"),
+    ],
+)
+def test_lines_of_a_child_do_not_come_between_a_line_and_its_end(pieces: tuple[str, ...], text: str) -> None:  # O17
+    assert joined(*(("a", "stdout", piece) for piece in pieces), captured=("child\n",)) == [("a", "stdout", text)]
