@@ -42,6 +42,7 @@ from ipymini.stdin import Stdin
 if TYPE_CHECKING:
     from ipymini.bridge import Bridge
     from ipymini.debugger import Debugger
+    from ipymini.turns import Turns
 
 log = logging.getLogger("ipymini.kernel")
 
@@ -51,6 +52,7 @@ LANGUAGE = frozenset(
 EARLY = frozenset({"kernel_info_request", "connect_request", "interrupt_request", "shutdown_request", "usage_request"})
 SHELL_ONLY = LANGUAGE | {"execute_request"}  # run on a shell's lane whichever channel they come on
 COMM_ANSWERS = frozenset({"comm_msg", "comm_close"})  # may belong to another subshell than their header says
+PATIENCE = 0.1  # seconds that a debug_request waits for the one before it
 GRACE = 0.05  # seconds that a language request waits for its own lane
 DEADLINE = 0.9  # seconds that running cells may hold up a shutdown
 OWN_SIGNAL = 2.0  # seconds within which our own SIGINT is handled, unless C code holds the main thread or ignores it
@@ -89,7 +91,7 @@ class Kernel:
         self.iopub = IOPub(self.channels)
         self.stdin = Stdin(self.channels)
         self.main = Lane("ipymini-main", self.handle, look_again=self._look_again, held=self._held)
-        self.control = Lane("ipymini-control", self.handle)
+        self.control = Lane("ipymini-control", self._serve_control)
         self.language = Lane("ipymini-language", self.handle)
         self.subshells: dict[str, Lane] = {}
         self.detours: dict[str, str] = {}  # client session -> the subshell that its cells go to for now; replaced
@@ -97,6 +99,7 @@ class Kernel:
         self._bridge: Bridge | None = None
         self.is_ready: Future[bool] = Future()  # IPython is there
         self._debugger: Debugger | None = None
+        self._turns: Turns | None = None  # of clients that debug
         self.latest_control: Request | None = None  # for `compat`; written by the control lane
         self._undo: list[Any] = []
         self._once = threading.Lock()
@@ -329,6 +332,18 @@ class Kernel:
             self.language.post(request)
 
     # ---- messages out ------------------------------------------------------------
+
+    async def _serve_control(self, request: Request) -> None:
+        """Serve one request of the control lane; they run side by side, but a client's debug_requests in turn."""
+        if request.msg_type != "debug_request":
+            await self.handle(request)
+            return
+        if self._turns is None:
+            from ipymini.turns import Turns
+
+            self._turns = Turns(PATIENCE)
+        async with self._turns.turn(request.session):
+            await self.handle(request)
 
     async def handle(self, request: Request) -> None:
         """Serve one request on its lane: busy, the handler, the reply, idle. Never raises."""

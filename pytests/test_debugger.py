@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import KernelUnderTest, start_kernel
+from harness import KernelUnderTest, brief, start_kernel
 
 PROMPT = 0.2  # seconds within which control must answer, whatever the debugger does
 DEADLINE = 20.0
@@ -853,6 +853,42 @@ def test_requests_that_cross_the_stop_and_the_start_are_all_answered(own_kernel)
     assert successes == [True, True, True, True, True, False, True, True]
     assert own_kernel.reply(sent[3])["body"]["isStarted"] is True
     client.works_still()
+
+
+def test_requests_sent_together_are_served_one_after_another(client):
+    kernel = client.kernel
+    client.break_at(FUNCTION, 2)
+    cell = client.run(FUNCTION)
+    client.stopped()
+    frame = client.frames()[0]["id"]
+
+    sent = [client.send(command, frameId=frame, threadId=1) for command in ["scopes", "stackTrace", "debugInfo"] * 3]
+
+    kernel.replies(*sent)
+    said = [message for one in sent for message in [*kernel.iopub(one), *kernel.reply_messages(one)]]
+    said.sort(key=lambda message: message["header"]["date"])
+    order = [(message["parent_header"]["msg_id"], brief(message)) for message in said]
+    assert order == [(one, line) for one in sent for line in ("status:busy", "debug_reply", "status:idle")]
+    client.break_at(FUNCTION)
+    client.go_on()
+    assert client.outcome(cell) == "ok"
+
+
+def test_a_pause_does_not_wait_for_an_evaluation_that_hangs(own_client):
+    kernel = own_client.kernel
+    cell = own_client.run("import time\nfor i in range(3000): time.sleep(0.01)\n")
+    kernel.wait_for("iopub", "execute_input", msg_id=cell)
+    hung = own_client.send("evaluate", expression="__import__('time').sleep(20)")
+
+    with promptly():
+        own_client.ask("pause", threadId=1)
+        assert own_client.stopped()["reason"] == "pause"
+        own_client.ask("stackTrace", threadId=1)
+    assert not kernel.reply_messages(hung)
+    own_client.ask("disconnect")
+    with promptly():
+        kernel.ask_to_interrupt()
+        assert own_client.outcome(cell) == "KeyboardInterrupt"
 
 
 def test_the_kernel_goes_on_while_a_cell_is_stopped(client):
