@@ -38,6 +38,7 @@ from zmq.backend import Socket as _Backend  # its send and recv skip the layers 
 
 from ipymini.connection import Connection
 from ipymini.messages import IpyminiError, Message, Request
+from ipymini.texts import TEXT_SOON, Texts
 from ipymini.wire import BadFrames, Wire
 
 log = logging.getLogger("ipymini.channels")
@@ -45,8 +46,6 @@ log = logging.getLogger("ipymini.channels")
 HOLD = 0.010  # seconds between two looks at a busy outbox
 LINE_END = 0.002  # seconds that a text may wait for the end of its line
 HURRY = 0.002  # seconds between two drains from which the outbox counts as busy
-TEXT_MAX = 1 << 20  # characters in one stream message
-TEXT_SOON = 1 << 16  # characters that do not wait for the next look
 BUDGET = 64 << 20  # bytes in the outbox from which writers wait
 ITEM = 100  # bytes that a text takes in the outbox besides its characters
 SLICE = 20_000  # items of the outbox sent between two looks at the sockets: some 10 ms
@@ -57,12 +56,6 @@ HEART_TIMEOUT = 0.5  # seconds for the heartbeat thread to notice the end
 ZERO_COPY = 65_536  # bytes from which a frame is not copied
 
 KINDS = {"shell": zmq.ROUTER, "stdin": zmq.ROUTER, "control": zmq.ROUTER, "iopub": zmq.XPUB, "hb": zmq.ROUTER}
-
-
-class Captured(str):
-    """Text that was read from a descriptor: when exactly it was written, nobody knows."""
-
-    __slots__ = ()
 
 
 class CannotBind(IpyminiError):
@@ -502,54 +495,6 @@ class Channels:
             return  # a topic that cannot be said in the welcome's content
         welcome = Message("iopub_welcome", {"subscription": topic})
         self._send("iopub", self._encode("iopub", welcome, (frame[1:],) if topic else ()))
-
-
-class Texts:
-    """A run of texts: those of one request are joined; its stdout and stderr stay in the order of their writing."""
-
-    def __init__(self, send: Callable[[Request | None, str, str], None]):
-        self._send = send
-        self._open: dict[int, tuple[Request | None, str, list[str]]] = {}  # by the identity of the request
-        self._size = 0
-
-    def add(self, request: Request | None, name: str, text: str) -> None:
-        now = self._open.get(id(request))
-        if now is None or now[1] != name or self._size > TEXT_MAX:
-            if self._size > TEXT_MAX:
-                self.send()
-            elif now is not None:
-                self._send(request, now[1], "".join(now[2]))
-            self._open[id(request)] = (request, name, [text])
-        elif type(text) is Captured and text[-1] == "\n":
-            _before_the_last_line(now[2], text)
-        else:
-            now[2].append(text)
-        self._size += len(text)
-
-    def unfinished(self) -> list[tuple[Request | None, str, str]]:
-        """Return the short texts that have not come to the end of their line."""
-        return [
-            (request, name, "".join(texts))
-            for request, name, texts in self._open.values()
-            if texts[-1][-1:] not in ("", "\n") and self._size < TEXT_SOON
-        ]
-
-    def send(self, but: Sequence[tuple[Request | None, str, str]] = ()) -> None:
-        kept = {id(request) for request, _, _ in but}
-        for key, (request, name, texts) in self._open.items():
-            if key not in kept:
-                self._send(request, name, "".join(texts))
-        self._open, self._size = {}, 0
-
-
-def _before_the_last_line(texts: list[str], lines: str) -> None:
-    """Insert whole lines where they cut none: `print` writes a line and its end in two pieces."""
-    for at in range(len(texts) - 1, -1, -1):
-        before, newline, last = texts[at].rpartition("\n")
-        if newline:
-            texts[at : at + 1] = [before + newline, lines, last] if last else [before + newline, lines]
-            return
-    texts.insert(0, lines)
 
 
 def _receive(socket: "zmq.Socket[bytes]") -> list[Any]:

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from ipymini import channels, context
+from ipymini import context
 from ipymini.lane import Lane, door
 from ipymini.messages import Request
+from ipymini.texts import Captured, Texts
 
 SOON = 10.0  # seconds: a deadline, no measure
 
@@ -212,10 +213,10 @@ def joined(*pieces: tuple[str, str, str], captured: tuple[str, ...] = ()) -> lis
     """Join pieces (request, stream, text), as the I/O thread does; those in `captured` came from a descriptor."""
     requests = {name: request(name) for name, _, _ in pieces}
     sent: list[tuple[str, str, str]] = []
-    texts = channels.Texts(lambda owner, stream, text: sent.append((owner.msg_id if owner else "", stream, text)))
+    run = Texts(lambda owner, stream, text: sent.append((owner.msg_id if owner else "", stream, text)))
     for name, stream, text in pieces:
-        texts.add(requests[name], stream, channels.Captured(text) if text in captured else text)
-    texts.send()
+        run.add(requests[name], stream, Captured(text) if text in captured else text)
+    run.send()
     return sent
 
 

@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "ipymini"
 
 FLOORS = [
-    ["__init__", "messages", "wire", "connection", "dap", "about"],
+    ["__init__", "messages", "wire", "connection", "texts", "dap", "about"],
     ["context", "channels", "lane", "waits", "nesting", "processes", "turns"],
     ["iopub", "stdin", "streams"],
     ["bridge", "startup", "completion", "shell", "lean", "runs", "display", "errors", "compiler"]  # IPython's half
@@ -34,6 +34,7 @@ ARROWS = {
     "wire": {"messages"},
     "connection": {"messages"},
     "dap": {"messages"},
+    "texts": {"messages"},
     "about": {"messages"},
     "lane": {"context", "waits"},
     "bridge": {"shell", "completion", "comms", "compiler", "errors", "runs", "startup"},
