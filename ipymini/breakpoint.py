@@ -86,8 +86,9 @@ class _PdbFinder:
             import_module("IPython.core.debugger")  # comes back here
         debugger = sys.modules["IPython.core.debugger"]
         if pdb is not None and hasattr(debugger, "set_trace"):  # else it is still being imported
-            # An interrupt at its prompt ends the cell, as it does at any other; IPython's Pdb would ask again.
-            pdb.Pdb = debugger.Pdb = debugger.InterruptiblePdb  # type: ignore[attr-defined]
+            from ipymini.cellpdb import CellPdb
+
+            pdb.Pdb = debugger.Pdb = debugger.InterruptiblePdb = CellPdb  # type: ignore[attr-defined]
             pdb.set_trace = debugger.set_trace  # type: ignore[attr-defined]
 
 

@@ -24,6 +24,7 @@ FLOORS = [
         "quirks",
         "variables",
         "breakpoint",
+        "cellpdb",
     ],  # and debugpy's
     ["kernel", "handlers", "cells", "kernelspec", "__main__"],
 ]
@@ -45,6 +46,8 @@ ARROWS = {
     "commands": {"adapter", "quirks"},
     "inspections": {"commands", "variables"},
     "tracer": {"breakpoint", "quirks"},
+    "breakpoint": {"cellpdb"},
+    "cellpdb": {"quirks"},
     "kernel": {"handlers", "cells"},
     "__main__": {"kernel", "kernelspec"},
 }

@@ -214,6 +214,64 @@ def test_pdb_steps_and_lists_lines_of_the_cell(kernel: KernelUnderTest) -> None:
     assert "here = 'first'" in text and "return here" in text
 
 
+def walk(kernel: KernelUnderTest, code: str, command: str) -> tuple[dict[str, Any], str]:
+    """Debug a cell and give the same command again and again, until it ends; return the reply and what was printed."""
+    cell = kernel.send("execute_request", code=code, allow_stdin=True)
+    for _ in range(30):
+        kernel._until(lambda: bool(kernel.reply_messages(cell) or questions(kernel, cell)), 20, "a prompt, or the end")
+        if kernel.reply_messages(cell):
+            return kernel.reply(cell), texts(kernel, cell)
+        kernel.answer_input(command)
+    raise AssertionError(f"no end after 30 times {command!r}:\n{texts(kernel, cell)[-3000:]}")
+
+
+STOPS = {
+    "pdb": "import pdb; pdb.set_trace()",
+    "breakpoint": "breakpoint()",
+    "ipython": "from IPython.core.debugger import set_trace; set_trace()",
+}
+
+
+@pytest.mark.parametrize("stop", STOPS)
+def test_a_stop_on_the_last_line_of_a_cell_is_in_the_cell(kernel: KernelUnderTest, stop: str) -> None:
+    reply, text, _ = session(kernel, f"x = 5\n{STOPS[stop]}", "p x * 11", "c")
+    assert reply["status"] == "ok"
+    assert "55\n" in text and f"----> 2 {STOPS[stop]}" in text
+    assert "ipymini/" not in text
+
+
+@pytest.mark.parametrize("command", ["n", "s", "r", "unt"])
+def test_pdb_walks_through_a_cell_and_never_into_the_kernel(kernel: KernelUnderTest, command: str) -> None:
+    calls = "def f():\n    breakpoint()\n    return 6\nx = f()\ny = x * 7\ny"
+    waits = "import asyncio\nbreakpoint()\nawait asyncio.sleep(0)\ny = 42\ny"
+    for code in (calls, waits):
+        reply, text = walk(kernel, code, command)
+        assert reply["status"] == "ok"
+        where = [line for line in text.splitlines() if line.startswith("> ")]
+        strangers = [line for line in where if "ipykernel_" not in line and "/asyncio/" not in line]
+        assert where and not strangers, text
+        if command in "ns":
+            assert "y = " in "".join(line for line in text.splitlines() if line.startswith("---")), text
+        assert kernel.execute("import sys; print(y, sys.gettrace())")[1] == ["stdout:42 None\n"]
+
+
+def test_a_breakpoint_of_pdb_holds_in_later_cells_and_a_step_ends_with_its_cell(kernel: KernelUnderTest) -> None:
+    kernel.execute("def far():\n    one = 1\n    return one")
+    session(kernel, "breakpoint()\nx = 1", "b far", "c")
+    reply, text = walk(kernel, "far()\n_ = 0", "s")
+    assert reply["status"] == "ok" and "> 2     one = 1" in text, text
+    assert kernel.execute("print('free')\nprint('ly')")[1] == ["stdout:free\nly\n"]
+    session(kernel, "breakpoint()\nx = 1", "clear 1", "c")
+    assert kernel.execute("import sys; print(sys.gettrace())")[1] == ["stdout:None\n"]
+
+
+def test_pdb_steps_into_what_the_kernel_calls_of_the_users(kernel: KernelUnderTest) -> None:
+    code = "class Own:\n    def __repr__(self):\n        return 'own'\nown = Own()\nbreakpoint()\nown"
+    reply, text = walk(kernel, code, "s")
+    assert reply["status"] == "ok"
+    assert "__repr__()" in text and "ipymini/" not in text
+
+
 def test_debug_is_post_mortem_of_the_last_error(kernel: KernelUnderTest) -> None:
     kernel.execute("def broken(depth):\n    inside = 42\n    return 1 / depth\nbroken(0)")
     reply, text, prompts = session(kernel, "%debug", "p inside", "up", "q")
