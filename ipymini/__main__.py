@@ -11,12 +11,10 @@ import faulthandler
 import gc
 import logging
 import signal
-import threading
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
-from ipymini import __version__
+from ipymini import __version__, signals
 
 COMMANDS = ("install", "uninstall", "list")
 SWITCH_INTERVAL = 0.0002  # seconds: how long a cell that computes may keep control waiting for the GIL
@@ -65,7 +63,7 @@ def run_kernel(argv: list[str]) -> int:
     except (CannotBind, connection.BadConnectionFile, IpyminiError) as error:
         print(f"ipymini: {error}", file=sys.stderr)
         return 1
-    handle_signals(kernel)
+    signals.handle(kernel.on_sigint, kernel.on_sigterm)
     watch_parent(kernel)
     try:
         kernel.start()
@@ -84,40 +82,6 @@ def run_kernel(argv: list[str]) -> int:
         logging.getLogger("ipymini").critical("the kernel did not end in good order", exc_info=True)
         os._exit(1)
     os._exit(0)  # not sys.exit: threads of the user's that are no daemons would hold it up
-
-
-def handle_signals(kernel: Any) -> None:
-    """SIGINT interrupts cells, SIGTERM shuts down in good order; forked children get Python's own handlers back."""
-    process = os.getpid()
-    kernels: dict[int, Any] = {signal.SIGINT: kernel.on_sigint, signal.SIGTERM: kernel.on_sigterm}
-    pythons: dict[int, Any] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
-
-    def ours(number: int, frame: FrameType | None) -> None:
-        if os.getpid() == process:
-            kernels[number](number, frame)
-        else:  # a child so young that `in_child` has not run: the signal is for it all the same
-            signal.signal(number, pythons[number])
-            os.kill(os.getpid(), number)
-
-    # Or `Pool.terminate` would wait for ever for children that take SIGTERM for the kernel's. It is blocked meanwhile:
-    # Python has a new child forget what came before its hooks, and anybody what came before SIG_DFL was set.
-    masks = threading.local()
-
-    def before() -> None:
-        masks.kept = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-
-    def in_parent() -> None:
-        signal.pthread_sigmask(signal.SIG_SETMASK, masks.kept)
-
-    def in_child() -> None:
-        for number, handler in pythons.items():
-            if signal.getsignal(number) is ours:
-                signal.signal(number, handler)
-        in_parent()
-
-    for number in kernels:
-        signal.signal(number, ours)
-    os.register_at_fork(before=before, after_in_parent=in_parent, after_in_child=in_child)
 
 
 def split_options(argv: list[str]) -> tuple[Path | None, dict[str, Any], list[str]]:

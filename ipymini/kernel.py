@@ -20,7 +20,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
-from ipymini import breakpoint, cells, context, nesting, processes, streams, waits
+from ipymini import breakpoint, cells, context, nesting, processes, signals, streams, waits
 from ipymini import connection as connection_file
 from ipymini.channels import Channels
 from ipymini.connection import Connection
@@ -167,7 +167,7 @@ class Kernel:
         self._undo.append(context.install())
         self._undo.append(streams.install(self.channels))
         if self._owns_process:
-            self._undo.append(self._watch_signals())
+            self._undo.append(signals.hurry(self.channels.watch, lambda: self.main.ident))
             self.descriptors = streams.Descriptors(self.channels)
             self._undo.append(self.descriptors.install())
         self._undo.append(self.stdin.install())
@@ -451,33 +451,6 @@ class Kernel:
         if (self.subshells or self._leaving) and not ours and not self.main.is_looking_again:
             self.channels.call(self._interrupt_children)
         self.main.on_sigint(signum, frame)
-
-    def _watch_signals(self) -> Callable[[], None]:
-        """See to it that the main thread handles each SIGINT soon; return the undo. On the main thread.
-
-        The system gives it to another thread while the main one has signals blocked, as it has for a moment when it
-        starts a process. Python's handler then waits for the main thread, and that for the process: a signal of the
-        main thread's own, which means nothing else, ends its wait.
-        """
-        if signal.getsignal(signal.SIGURG) is not signal.SIG_DFL:
-            return lambda: None  # somebody needs it
-        signal.signal(signal.SIGURG, lambda signum, frame: None)
-        ends = os.pipe()
-        for end in ends:
-            os.set_blocking(end, False)
-        signal.set_wakeup_fd(ends[1], warn_on_full_buffer=False)
-
-        def came() -> None:
-            if signal.SIGINT in os.read(ends[0], 4096) and self.main.ident is not None:
-                signal.pthread_kill(self.main.ident, signal.SIGURG)
-
-        def undo() -> None:
-            signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGURG, signal.SIG_DFL)
-
-        self.channels.watch(ends[0], came)
-        os.register_at_fork(after_in_child=undo)
-        return undo
 
     def interrupt(self, *, children: bool = True) -> None:
         """End what runs on every lane; nothing if nothing runs. Any thread.

@@ -54,6 +54,7 @@ _OURS = frozenset(
         "lane",
         "iopub",
         "stdin",
+        "signals",
         "streams",
         "handlers",
         "kernel",

@@ -36,7 +36,7 @@ class Texts:
             elif now is not None:
                 self._send(request, now[1], "".join(now[2]))
             self._open[id(request)] = (request, name, [text])
-        elif type(text) is Captured and text[-1] == "\n":
+        elif type(text) is Captured and text[-1] == "\n" and type(now[2][-1]) is not Captured:
             _before_the_last_line(now[2], text)
         else:
             now[2].append(text)
@@ -45,7 +45,7 @@ class Texts:
     def unfinished(self) -> list[tuple[Request | None, str, str]]:
         """Return the short texts that have not come to the end of their line."""
         return [
-            (request, name, "".join(texts))
+            (request, name, type(texts[-1])("".join(texts)))  # Captured stays Captured: nobody comes before its end
             for request, name, texts in self._open.values()
             if texts[-1][-1:] not in ("", "\n") and self._size < TEXT_SOON
         ]

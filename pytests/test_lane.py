@@ -244,7 +244,10 @@ def test_stdout_and_stderr_of_a_cell_stay_in_order_whatever_others_write() -> No
         (("a\n[1]", "child\n", "\n"), "a\nchild\n[1]\n"),
         (("a\n", "child\n", "b\n"), "a\nchild\nb\n"),
         (("child\n", "a\n"), "child\na\n"),
+        (("chi", "ld\n", "a\n"), "child\na\n"),
     ],
 )
 def test_lines_of_a_child_do_not_come_between_a_line_and_its_end(pieces: tuple[str, ...], text: str) -> None:  # O17
-    assert joined(*(("a", "stdout", piece) for piece in pieces), captured=("child\n",)) == [("a", "stdout", text)]
+    assert joined(*(("a", "stdout", piece) for piece in pieces), captured=("child\n", "chi", "ld\n")) == [
+        ("a", "stdout", text)
+    ]

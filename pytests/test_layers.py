@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "ipymini"
 
 FLOORS = [
     ["__init__", "messages", "wire", "connection", "texts", "dap", "about"],
-    ["context", "channels", "lane", "waits", "nesting", "processes", "turns"],
+    ["context", "channels", "lane", "waits", "nesting", "processes", "signals", "turns"],
     ["iopub", "stdin", "streams"],
     ["bridge", "startup", "completion", "shell", "lean", "runs", "display", "errors", "compiler"]  # IPython's half
     + ["history", "archive", "magics", "comms", "compat", "gui"]

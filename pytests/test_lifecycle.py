@@ -465,17 +465,16 @@ def test_kernels_can_follow_each_other_in_one_process(tmp_path: Path, where: str
 
 
 YOUNG = """
-import os, signal, types
+import os, signal
 os.register_at_fork(after_in_child=lambda: os.kill(os.getpid(), signal.SIGTERM))  # runs before the kernel's own
-from ipymini.__main__ import handle_signals
+from ipymini import signals
 told = []
-kernel = types.SimpleNamespace(on_sigint=lambda *signal: told.append(signal), on_sigterm=lambda *signal: told.append(signal))
-handle_signals(kernel)
+signals.handle(lambda number, frame: told.append(number), lambda number, frame: told.append(number))
 if (child := os.fork()) == 0:
     os._exit(0)  # not ended by the signal
 ended = os.waitpid(child, 0)[1]
 os.kill(os.getpid(), signal.SIGTERM)
-print(os.WIFSIGNALED(ended) and os.WTERMSIG(ended), [int(number) for number, frame in told])
+print(os.WIFSIGNALED(ended) and os.WTERMSIG(ended), [int(number) for number in told])
 """
 
 

@@ -1,0 +1,75 @@
+"""signals: SIGINT and SIGTERM for the kernel: handled soon, and by this process alone. What they mean others know."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+Handler = Callable[[int, FrameType | None], None]
+
+
+def handle(on_sigint: Handler, on_sigterm: Handler) -> None:
+    """Take SIGINT and SIGTERM for the kernel; forked children get Python's own handlers back. On the main thread."""
+    process = os.getpid()
+    kernels: dict[int, Any] = {signal.SIGINT: on_sigint, signal.SIGTERM: on_sigterm}
+    pythons: dict[int, Any] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+
+    def ours(number: int, frame: FrameType | None) -> None:
+        if os.getpid() == process:
+            kernels[number](number, frame)
+        else:  # a child so young that `in_child` has not run: the signal is for it all the same
+            signal.signal(number, pythons[number])
+            os.kill(os.getpid(), number)
+
+    # Or `Pool.terminate` would wait for ever for children that take SIGTERM for the kernel's. It is blocked meanwhile:
+    # Python has a new child forget what came before its hooks, and anybody what came before SIG_DFL was set.
+    masks = threading.local()
+
+    def before() -> None:
+        masks.kept = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+    def in_parent() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, masks.kept)
+
+    def in_child() -> None:
+        for number, handler in pythons.items():
+            if signal.getsignal(number) is ours:
+                signal.signal(number, handler)
+        in_parent()
+
+    for number in kernels:
+        signal.signal(number, ours)
+    os.register_at_fork(before=before, after_in_parent=in_parent, after_in_child=in_child)
+
+
+def hurry(watch: Callable[[int, Callable[[], None]], None], main: Callable[[], int | None]) -> Callable[[], None]:
+    """See to it that the main thread handles each SIGINT soon; return the undo. On the main thread.
+
+    `watch` calls a function when a descriptor is readable, on another thread; `main` says the main thread's ident.
+
+    The system gives a SIGINT to another thread while the main one has signals blocked, as it has for a moment when
+    it starts a process. Python's handler then waits for the main thread, and that for the process: a signal of the
+    main thread's own, which means nothing else, ends its wait.
+    """
+    if signal.getsignal(signal.SIGURG) is not signal.SIG_DFL:
+        return lambda: None  # somebody needs it
+    signal.signal(signal.SIGURG, lambda signum, frame: None)
+    ends = os.pipe()
+    for end in ends:
+        os.set_blocking(end, False)
+    signal.set_wakeup_fd(ends[1], warn_on_full_buffer=False)
+
+    def came() -> None:
+        ident = main()
+        if signal.SIGINT in os.read(ends[0], 4096) and ident is not None:
+            signal.pthread_kill(ident, signal.SIGURG)
+
+    def undo() -> None:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGURG, signal.SIG_DFL)
+
+    watch(ends[0], came)
+    os.register_at_fork(after_in_child=undo)
+    return undo
