@@ -82,15 +82,17 @@ class Bridge:
         cell_meta: Content | None = None,
         interruptible: Callable[[], AbstractContextManager[Any]] = nullcontext,
         interrupted: Callable[[], bool] = lambda: False,
+        take_strike: Callable[[], bool] = lambda: False,
     ) -> Content:
         """Run a cell; return the content of execute_reply. Spec: "Execute".
 
-        `interruptible()` surrounds user code and nothing else; `interrupted()` says whether an interrupt struck.
+        `interruptible()` surrounds user code and nothing else; `interrupted()` says whether an interrupt struck;
+        `take_strike()`, when an exception ends the cell, whether one came while the debugger had stopped there.
         """
         shell, request = self.shell, context.current()
         run = shell.run
         is_stored = store_history and not silent
-        cell = Cell(run.execution_count, is_stored, interrupted)
+        cell = Cell(run.execution_count, is_stored, interrupted, take_strike)
         if not silent:
             self.iopub.execute_input(code, cell.number)
         if run.subshell_id is None and sys.displayhook is not shell.displayhook:

@@ -60,7 +60,7 @@ class Session:
 
 
 class Debugger:
-    """One debugger for one kernel. `submit`, `interrupt`, `enter_cell`, `stop_here` and `stop` from any thread.
+    """One debugger for one kernel. For any thread: `submit`, `interrupt`, `enter_cell`, `take_strike`, `stop_here`, `stop`.
 
     Everything else belongs to the loop's thread. `strike` interrupts one thread, given by its ident. `emit` publishes
     a debug_event; its parent is the current request: the cell that stopped, else the debug_request served last.
@@ -135,6 +135,13 @@ class Debugger:
         """Call this at the start of each cell, on its thread. Costs next to nothing without a session."""
         if self.session.is_attached:
             self.tracer.enter_cell()
+
+    def take_strike(self) -> bool:
+        """Whether an interrupt found this thread stopped at an exception, and has not been raised since: forget it.
+
+        For the end of a cell that fails with this exception.
+        """
+        return self.session.is_attached and self.tracer.take_strike()
 
     def stop_here(self, frame: FrameType) -> None:
         """Stop this thread at `frame`: what `breakpoint()` does while a debugger is attached."""

@@ -76,6 +76,7 @@ async def execute_request(kernel: "Kernel", request: Request) -> Content:
             cell_meta=request.metadata,
             interruptible=lambda: lane.interruptible(request),
             interrupted=lambda: lane.was_interrupted(request),
+            take_strike=kernel.take_strike,
         )
     finally:
         kernel.stdin.disallow(request)

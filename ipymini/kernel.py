@@ -143,6 +143,10 @@ class Kernel:
         if self._debugger is not None:
             self._debugger.enter_cell()
 
+    def take_strike(self) -> bool:
+        """Whether the calling lane's thread was interrupted in the debugger, at the exception that ends its cell."""
+        return self._debugger is not None and self._debugger.take_strike()
+
     def _held(self, ident: int, frame: FrameType | None) -> bool:
         return self._debugger is not None and self._debugger.interrupt(ident, frame)
 

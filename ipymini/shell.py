@@ -66,7 +66,8 @@ class ZMQInteractiveShell(LeanShell):
 
     def __init__(self, **traits: Any):
         self._main_run = Run()
-        self._runs: dict[str, Run] = {}  # replaced, never changed: all lanes read it bare
+        self._runs: dict[str, Run] = {}  # replaced under the lock, never changed: all lanes read it bare
+        self._runs_lock = allocate_lock()
         self._process = os.getpid()
         super().__init__(**traits)
         self._main_run.name_history()
@@ -95,13 +96,15 @@ class ZMQInteractiveShell(LeanShell):
         run.display_pub = main.display_pub
         run.locals = Overlay(run.names, lambda: self.user_ns)
         run.name_history()
-        self._runs = {**self._runs, subshell_id: run}
+        with self._runs_lock:
+            self._runs = {**self._runs, subshell_id: run}
 
     def close_run(self, subshell_id: str) -> None:
         """Forget the run of a subshell."""
-        run = self._runs.get(subshell_id)
-        if run is not None:
+        with self._runs_lock:
+            run = self._runs.get(subshell_id)
             self._runs = {key: other for key, other in self._runs.items() if key != subshell_id}
+        if run is not None:
             run.history.end_session()
             run.history.close_reader()
 
@@ -193,7 +196,12 @@ class ZMQInteractiveShell(LeanShell):
             result.error_in_exec = error
 
     def as_interrupt(self, error: BaseException) -> BaseException:
-        """Return the KeyboardInterrupt that a cell's cancellation stands for, if an interrupt was its cause."""
+        """Return the KeyboardInterrupt that an error stands for: a cancellation whose cause was an interrupt, or one
+        that the debugger had stopped at when an interrupt came."""
+        if not isinstance(error, KeyboardInterrupt) and self.cell.take_strike():
+            meant = KeyboardInterrupt().with_traceback(error.__traceback__)
+            meant.__context__ = error
+            return meant
         if isinstance(error, asyncio.CancelledError) and self.cell.was_interrupted():
             return KeyboardInterrupt().with_traceback(error.__traceback__)
         return error

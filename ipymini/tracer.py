@@ -284,6 +284,14 @@ class Tracer:
         self.nudge()
         self._db = None
 
+    def take_strike(self) -> bool:
+        """Whether this thread has yet to get a KeyboardInterrupt, at its next line; it will not get it any more."""
+        if threading.get_ident() not in self._struck:
+            return False
+        self._struck.discard(threading.get_ident())
+        run_freely(threading.current_thread())
+        return True
+
     def enter_cell(self) -> None:
         """Put this thread in order before it runs a cell: tracing on, and no step left over from the cell before."""
         if not self.is_connected:
@@ -291,9 +299,8 @@ class Tracer:
         thread = threading.current_thread()
         info = getattr(thread, "additional_info", None)
         if info is not None:
-            struck = threading.get_ident() in self._struck
-            self._struck.discard(threading.get_ident())
-            if struck or (info.pydev_step_cmd != -1 and info.pydev_state == STATE_RUN):  # a step, and no pause
+            struck = self.take_strike()
+            if not struck and info.pydev_step_cmd != -1 and info.pydev_state == STATE_RUN:  # a step, and no pause
                 run_freely(thread)
         if uses_monitoring() or sys.gettrace() is None:
             self._db.enable_tracing()

@@ -1039,6 +1039,20 @@ def test_an_interrupt_at_an_exception_ends_the_cell(client):
     client.works_still()
 
 
+@pytest.mark.parametrize("which", ["raised", "uncaught"])
+def test_an_interrupt_at_an_exception_that_fails_the_cell_is_how_it_ends(client, which):  # I22
+    client.ask("setExceptionBreakpoints", filters=[which])
+    for code in ("1/0", "def f():\n    return 1/0\nf()\n", "import asyncio\nawait asyncio.sleep(0)\n1/0\n"):
+        cell = client.run(code)
+        client.stopped()
+
+        client.kernel.interrupt()
+
+        assert client.outcome(cell) == "KeyboardInterrupt"
+    client.ask("setExceptionBreakpoints", filters=[])
+    client.works_still()
+
+
 def test_code_that_catches_the_interrupt_goes_on(client):
     code = "try:\n    total = 0\n    total += 1\nexcept KeyboardInterrupt:\n    total = 'caught'\ntotal\n"
     client.break_at(code, 3)
