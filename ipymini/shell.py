@@ -10,6 +10,7 @@ import atexit
 import builtins
 import os
 import sys
+from _thread import allocate_lock
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any
@@ -66,7 +67,8 @@ class ZMQInteractiveShell(LeanShell):
 
     def __init__(self, **traits: Any):
         self._main_run = Run()
-        self._runs: dict[str, Run] = {}  # replaced, never changed: all lanes read it bare
+        self._runs: dict[str, Run] = {}  # replaced under the lock, never changed: all lanes read it bare
+        self._runs_lock = allocate_lock()
         self._process = os.getpid()
         super().__init__(**traits)
         self._main_run.name_history()
@@ -95,13 +97,15 @@ class ZMQInteractiveShell(LeanShell):
         run.display_pub = main.display_pub
         run.locals = Overlay(run.names, lambda: self.user_ns)
         run.name_history()
-        self._runs = {**self._runs, subshell_id: run}
+        with self._runs_lock:
+            self._runs = {**self._runs, subshell_id: run}
 
     def close_run(self, subshell_id: str) -> None:
         """Forget the run of a subshell."""
-        run = self._runs.get(subshell_id)
-        if run is not None:
+        with self._runs_lock:
+            run = self._runs.get(subshell_id)
             self._runs = {key: other for key, other in self._runs.items() if key != subshell_id}
+        if run is not None:
             run.history.end_session()
             run.history.close_reader()
 

@@ -380,6 +380,31 @@ def test_edit_asks_the_frontend(main, tmp_path):
     assert reply["payload"] == [{"source": "edit_magic", "filename": str(file), "line_number": None}]
 
 
+def test_subshells_that_come_and_go_at_once_lose_nothing(main):  # B9
+    shell, lost = main.bridge.shell, []
+    others = {f"other {n}": shell._main_run for n in range(300)}  # a long table, so that others come in between
+
+    def comes_and_goes(name):
+        for _ in range(100):
+            shell.open_run(name)
+            lost.extend([name] if name not in shell._runs else [])
+            shell.close_run(name)
+
+    threads = [threading.Thread(target=comes_and_goes, args=(f"subshell {n}",)) for n in range(8)]
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    shell._runs = others
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(20)
+    finally:
+        sys.setswitchinterval(before)
+        left, shell._runs = shell._runs, {}
+    assert (lost, left) == ([], others)
+
+
 def test_edit_stays_ours_after_ipythons_code_magics_are_loaded(main, tmp_path):
     main.execute("%load_ext nothing\n%pfile print")
     main.execute("%loadpy?")
