@@ -5,6 +5,7 @@ from the code (`debugInfo` tells them hash, seed and prefix) to set breakpoints 
 """
 
 import ast
+import codeop
 import os
 import struct
 import threading
@@ -69,6 +70,8 @@ class CellCompiler(CachingCompiler):
         self._extra = threading.local()
         self._parsing = threading.RLock()
         super().__init__()
+        # IPython's default is for asking whether more lines will come: an error would only say "incomplete input".
+        self.flags &= ~codeop.PyCF_ALLOW_INCOMPLETE_INPUT  # type: ignore[attr-defined]
 
     @property
     def flags(self) -> int:

@@ -211,6 +211,15 @@ def test_a_syntax_error_names_the_file(kernel: KernelUnderTest, code: str) -> No
     assert sum(line.startswith("error:") for line in outputs) == 1
 
 
+@pytest.mark.parametrize(
+    ("code", "said"), [("x = [1,\n2", "'[' was never closed"), ("for i in x:", "expected an indented block")]
+)
+def test_a_cell_that_is_not_complete_says_what_is_missing(kernel: KernelUnderTest, code: str, said: str) -> None:
+    reply, _ = kernel.execute(code)
+    assert reply["ename"] in ("SyntaxError", "IndentationError")
+    assert said in reply["evalue"]
+
+
 def test_the_traceback_mode_can_be_chosen(kernel: KernelUnderTest) -> None:
     lengths = {}
     for mode in ("Minimal", "Plain", "Context"):
