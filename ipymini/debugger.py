@@ -62,8 +62,9 @@ class Session:
 class Debugger:
     """One debugger for one kernel.
 
-    For any thread: `submit`, `interrupt`, `enter_cell`, `take_strike`, `stop_here`, `stop`. Everything else belongs to the loop's thread. `strike` interrupts one thread, given by its ident. `emit` publishes
-    a debug_event; its parent is the current request: the cell that stopped, else the debug_request served last.
+    For any thread: `submit`, `interrupt`, `enter_cell`, `take_strike`, `stop_here`, `stop`. Everything else belongs to
+    the loop's thread. `strike` interrupts one thread, given by its ident. `emit` publishes a debug_event; its parent
+    is the current request: the cell that stopped, else the debug_request served last.
     """
 
     def __init__(
