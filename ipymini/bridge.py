@@ -17,7 +17,7 @@ from IPython.utils.tokenutil import token_at_cursor
 from ipymini import comms, context, errors, startup
 from ipymini.compiler import cell_file
 from ipymini.completion import Completion
-from ipymini.lane import door
+from ipymini.frames import door
 from ipymini.messages import Content
 from ipymini.runs import Cell, Run
 from ipymini.shell import ZMQInteractiveShell

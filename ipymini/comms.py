@@ -14,7 +14,7 @@ import comm
 from comm.base_comm import BaseComm, CommManager
 
 from ipymini import context
-from ipymini.lane import door
+from ipymini.frames import door
 from ipymini.messages import Content, Request
 
 ASKED_MAX = 1000  # questions that are remembered until their answer comes; frontends may answer none

@@ -30,10 +30,11 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
-from types import CodeType, FrameType, TracebackType, coroutine
-from typing import Any, TypeVar
+from types import FrameType, TracebackType, coroutine
+from typing import Any
 
-from ipymini import context, waits
+from ipymini import context, frames, waits
+from ipymini.frames import verdict
 from ipymini.messages import Request
 
 log = logging.getLogger("ipymini.lane")
@@ -43,79 +44,7 @@ LAST_MOMENT = 0.25  # seconds that what still awaits has for cleaning up when th
 LAST_MOMENTS = 2  # how often it is asked: a cell may swallow its cancellation
 RETRY = 0.002  # seconds until an interrupt that met a frame of ours is tried again
 
-_OURS = frozenset(
-    f"ipymini.{room}"
-    for room in (
-        "messages",
-        "wire",
-        "connection",
-        "context",
-        "channels",
-        "lane",
-        "iopub",
-        "stdin",
-        "signals",
-        "streams",
-        "handlers",
-        "kernel",
-    )
-)
-_NEUTRAL = (
-    "ipymini",
-    "IPython",
-    "traitlets",
-    "asyncio",
-    "contextlib",
-    "selectors",
-    "nest_asyncio",
-)  # says nothing about whose code runs
 _lanes: dict[int, "Lane"] = {}  # by thread ident; each lane's thread adds and removes its own
-_TRACING = ("pydevd", "_pydev")  # in the user's thread, but raise there and the thread is traced no more
-_doors: set[CodeType] = set()
-_safe: set[CodeType] = set()
-_shielded: set[CodeType] = set()
-
-Function = TypeVar("Function", bound=Callable[..., Any])
-
-
-def door(function: Function) -> Function:
-    """Mark the function above whose frame user code runs, for the frame rule."""
-    _doors.add(function.__code__)
-    return function
-
-
-def safe_point(function: Function) -> Function:
-    """Mark a function of ours that waits and holds nothing: it may be interrupted although it is ours."""
-    _safe.add(function.__code__)
-    return function
-
-
-def shielded(function: Function) -> Function:
-    """Mark a function that must run to its end although it is not of floors 0 to 2: tracebacks being made."""
-    _shielded.add(function.__code__)
-    return function
-
-
-def _verdict(frame: FrameType | None) -> str:
-    """Say what a stack is doing: "ours", "user" (a door below, user code above), "neutral", or "outside"."""
-    foreign = False
-    while frame is not None:
-        code = frame.f_code
-        if code in _safe:
-            return "user"
-        module = frame.f_globals.get("__name__") or ""
-        if code in _doors:
-            return "user" if foreign else "neutral"
-        if code is Lane._run_loop.__code__:
-            return "outside-user" if foreign else "outside"  # no door: the loop waits, or a task that a cell started
-        if module in _OURS or code in _shielded:
-            return "ours"
-        if module.startswith(_TRACING):
-            return "user" if foreign else "ours"  # foreign: an expression that the debugger evaluates
-        if not module.startswith(_NEUTRAL):
-            foreign = True
-        frame = frame.f_back
-    return "outside"
 
 
 class Lane:
@@ -285,6 +214,7 @@ class Lane:
             self._ended()
             del _lanes[self.ident]
 
+    @frames.serving
     def _run_loop(self) -> None:
         assert self.loop is not None
         try:
@@ -425,13 +355,13 @@ class Lane:
             self._interrupted.update(self._doors)
             return
         request = context.own()
-        verdict = _verdict(frame)
-        if self._doors and verdict in ("user", "outside", "outside-user"):
+        found = verdict(frame)
+        if self._doors and found in ("user", "outside", "outside-user"):
             self._latched = None
             self._interrupted.update(self._doors)
             assert self.loop is not None
-            self.loop.call_soon_threadsafe(self._cancel_suspended, request if verdict == "user" else None)
-            if verdict == "user" or (verdict == "outside-user" and request in self._doors):
+            self.loop.call_soon_threadsafe(self._cancel_suspended, request if found == "user" else None)
+            if found == "user" or (found == "outside-user" and request in self._doors):
                 raise KeyboardInterrupt
             return
         self._latched = request if request in self._serial or request in self._doors else next(iter(self._serial), None)
@@ -458,8 +388,8 @@ class Lane:
             frame = sys._current_frames().get(self.ident or 0)
             if self._held(self.ident or 0, frame):
                 return
-            verdict, step = _verdict(frame), self._step
-            hits = verdict == "outside-user" or (verdict == "user" and step in self._doors)
+            found, step = verdict(frame), self._step
+            hits = found == "outside-user" or (found == "user" and step in self._doors)
             self._order = order = object()
             # Latched until it has struck: the thread moves on while we decide, into the kernel or out of its loop.
             self._latched = None if hits else (step if step in self._doors else next(iter(self._doors)))
@@ -468,7 +398,7 @@ class Lane:
                 _set_async_exception(self.ident or 0, KeyboardInterrupt)
                 if self._waker is not None:
                     self._waker.wake()
-        if self.loop is not None and verdict not in ("ours", "neutral"):
+        if self.loop is not None and found not in ("ours", "neutral"):
             self.loop.call_soon_threadsafe(self._cancel_suspended, step if hits else None, order)
         self._end_waits(self.running)
         if not hits and self._later is not None:

@@ -23,8 +23,8 @@ from traitlets import Any as AnyTrait
 from traitlets import Bool
 
 from ipymini import context, errors
+from ipymini.frames import shielded
 from ipymini.history import History
-from ipymini.lane import shielded
 from ipymini.lean import LeanShell
 from ipymini.messages import Content, Request
 from ipymini.nesting import outside_task

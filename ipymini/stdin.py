@@ -19,7 +19,7 @@ from typing import Any
 
 from ipymini import context
 from ipymini.channels import Channels
-from ipymini.lane import safe_point
+from ipymini.frames import safe_point
 from ipymini.messages import IpyminiError, Message, Request
 
 log = logging.getLogger("ipymini.stdin")

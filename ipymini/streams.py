@@ -20,7 +20,7 @@ from typing import Any
 
 from ipymini import context
 from ipymini.channels import Channels
-from ipymini.lane import safe_point
+from ipymini.frames import safe_point
 from ipymini.texts import Captured
 
 PIPE_SIZES = (16 << 20, 1 << 20)  # bytes to ask for; a normal user gets 1 MiB: C code may hold the GIL while it writes

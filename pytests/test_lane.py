@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from ipymini import context
-from ipymini.lane import Lane, door
+from ipymini.frames import door
+from ipymini.lane import Lane
 from ipymini.messages import Request
 from ipymini.texts import Captured, Texts
 

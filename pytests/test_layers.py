@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "ipymini"
 
 FLOORS = [
     ["__init__", "messages", "wire", "connection", "texts", "dap", "about"],
-    ["context", "channels", "lane", "waits", "nesting", "processes", "signals", "turns"],
+    ["context", "channels", "lane", "frames", "waits", "nesting", "processes", "signals", "turns"],
     ["iopub", "stdin", "streams"],
     ["bridge", "startup", "completion", "shell", "lean", "runs", "display", "errors", "compiler"]  # IPython's half
     + ["history", "archive", "magics", "comms", "compat", "gui"]
@@ -37,7 +37,7 @@ ARROWS = {
     "dap": {"messages"},
     "texts": {"messages"},
     "about": {"messages"},
-    "lane": {"context", "waits"},
+    "lane": {"context", "frames", "waits"},
     "bridge": {"shell", "completion", "comms", "compiler", "errors", "runs", "startup"},
     "history": {"archive"},
     "lean": {"compiler", "display", "history", "magics"},

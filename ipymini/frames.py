@@ -1,0 +1,92 @@
+"""frames: whose code a stack is running: the kernel's, which no interrupt may strike, or the user's.
+
+Theory. Looked at from the top: a frame of ours first means that the kernel is at work, and half of what it does must
+not be lost. User code runs above a *door*: a function marked with `@door`; whatever lies between the two (IPython,
+asyncio) says nothing. Three marks make exceptions: `safe_point`, `shielded` and `serving`. They are set when modules
+are imported, and read by any thread and in signal handlers.
+"""
+
+from collections.abc import Callable
+from types import CodeType, FrameType
+from typing import Any, TypeVar
+
+_OURS = frozenset(
+    f"ipymini.{room}"
+    for room in (
+        "messages",
+        "wire",
+        "connection",
+        "context",
+        "channels",
+        "frames",
+        "lane",
+        "iopub",
+        "stdin",
+        "signals",
+        "streams",
+        "handlers",
+        "kernel",
+    )
+)
+_NEUTRAL = (
+    "ipymini",
+    "IPython",
+    "traitlets",
+    "asyncio",
+    "contextlib",
+    "selectors",
+    "nest_asyncio",
+)  # says nothing about whose code runs
+_TRACING = ("pydevd", "_pydev")  # in the user's thread, but raise there and the thread is traced no more
+_doors: set[CodeType] = set()
+_safe: set[CodeType] = set()
+_shielded: set[CodeType] = set()
+_serving: set[CodeType] = set()
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def door(function: Function) -> Function:
+    """Mark the function above whose frame user code runs, for the frame rule."""
+    _doors.add(function.__code__)
+    return function
+
+
+def safe_point(function: Function) -> Function:
+    """Mark a function of ours that waits and holds nothing: it may be interrupted although it is ours."""
+    _safe.add(function.__code__)
+    return function
+
+
+def shielded(function: Function) -> Function:
+    """Mark a function that must run to its end although it is not of floors 0 to 2: tracebacks being made."""
+    _shielded.add(function.__code__)
+    return function
+
+
+def serving(function: Function) -> Function:
+    """Mark a lane's loop: below it there is nobody's code."""
+    _serving.add(function.__code__)
+    return function
+
+
+def verdict(frame: FrameType | None) -> str:
+    """Say what a stack is doing: "ours", "user" (a door below, user code above), "neutral", or "outside"."""
+    foreign = False
+    while frame is not None:
+        code = frame.f_code
+        if code in _safe:
+            return "user"
+        module = frame.f_globals.get("__name__") or ""
+        if code in _doors:
+            return "user" if foreign else "neutral"
+        if code in _serving:
+            return "outside-user" if foreign else "outside"  # no door: the loop waits, or a task that a cell started
+        if module in _OURS or code in _shielded:
+            return "ours"
+        if module.startswith(_TRACING):
+            return "user" if foreign else "ours"  # foreign: an expression that the debugger evaluates
+        if not module.startswith(_NEUTRAL):
+            foreign = True
+        frame = frame.f_back
+    return "outside"
