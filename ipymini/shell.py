@@ -8,6 +8,7 @@ set once, by `install`: swapped around every cell, as IPython does it, two lanes
 import asyncio
 import atexit
 import builtins
+import logging
 import os
 import sys
 from _thread import allocate_lock
@@ -29,6 +30,8 @@ from ipymini.lean import LeanShell
 from ipymini.messages import Content, Request
 from ipymini.nesting import outside_task
 from ipymini.runs import Cell, Overlay, Run
+
+log = logging.getLogger("ipymini.shell")
 
 GUIS = frozenset("inline nbagg webagg notebook ipympl widget qt qt5 qt6 wx tk gtk gtk3 osx macosx asyncio agg".split())
 
@@ -275,6 +278,9 @@ class ZMQInteractiveShell(LeanShell):
             cell.results[-1].error_in_exec = evalue
             self.last_execution_succeeded = False
         self.iopub.error(str(etype.__name__), errors.as_text(evalue), stb)
+        if context.current() is None:  # in a startup file: perhaps nobody listens yet
+            trace = "\n".join(errors.plain(etype, evalue, evalue.__traceback__))
+            log.error("an error that no request has caused:\n%s", trace)
 
     def _format_exception_for_storage(self, exception: BaseException, *ignored: Any, **options: Any) -> Content:
         """Return what %notebook wants to know; IPython renders each traceback a second time for it."""

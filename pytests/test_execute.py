@@ -1,7 +1,6 @@
 """Cells: results, displays, errors, payloads, magics, configuration, and what a cell finds around itself."""
 
 import base64
-import json
 import os
 import sys
 from pathlib import Path
@@ -486,8 +485,7 @@ def test_files_profiles_and_options_are_heeded(tmp_path: Path) -> None:  # B5
         assert ran(kernel, "get_ipython().InteractiveTB.mode") == ["execute_result:'Plain'"]
         said = kernel.log.read_text()
         assert "no-such-flag" in said
-        broken = [one for one in kernel._on("iopub", "") if one["msg_type"] in ("error", "stream")]
-        assert "ZeroDivisionError" in json.dumps([one["content"] for one in broken]) + said
+        assert "ZeroDivisionError" in said  # it is said on iopub, too, but before a client can listen
 
 
 def test_a_broken_configuration_file_does_not_keep_the_kernel_from_starting(tmp_path: Path) -> None:
