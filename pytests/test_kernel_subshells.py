@@ -759,7 +759,7 @@ def test_output_of_threads_can_go_to_the_latest_cell_instead() -> None:
 
 EXECUTES = {  # they share a namespace. name: (code, what stdout says in the end, the result, whether only an interrupt ends it)
     "result": ("'{0}'", "", "'{0}'", False),
-    "prints": ("for n in range(5): print('{0}', n)", "{0} 0\n{0} 1\n{0} 2\n{0} 3\n{0} 4\n", None, False),
+    "prints": ("for {0} in range(5): print('{0}', {0})", "{0} 0\n{0} 1\n{0} 2\n{0} 3\n{0} 4\n", None, False),
     "sleeps": (
         "import time\nprint('{0} a'); time.sleep(.003); print('{0} b')\n'{0}'",
         "{0} a\n{0} b\n",
