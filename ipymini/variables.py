@@ -15,8 +15,8 @@ TEXT = 1000  # characters of one value
 
 # What IPython and the kernel keep in the user's namespace, or Python in every module's: nobody looks for these.
 HIDDEN = frozenset(
-    "__name__ __doc__ __package__ __loader__ __spec__ __annotations__ __builtins__ __builtin__ __display__ "
-    "get_ipython debugpy exit quit open In Out _oh _dh _sh _ __ ___ _i _ii _iii".split()
+    "__name__ __doc__ __package__ __loader__ __spec__ __annotations__ __builtins__ __builtin__ __display__ __session__ "
+    "get_ipython debugpy exit quit open In Out _ih _oh _dh _sh _ __ ___ _i _ii _iii".split()
 )
 
 Variable = dict[str, Any]

@@ -193,7 +193,7 @@ def test_the_namespace_can_be_looked_at_without_a_session(kernel):
 
     assert shown["looked"]["value"] == "{'a': [1, 2], 'b': None}"
     assert shown["looked"]["type"] == "dict"
-    assert not {"In", "Out", "get_ipython", "exit", "quit", "_", "_i"} & set(shown)
+    assert not {"In", "Out", "get_ipython", "exit", "quit", "_", "_i", "_ih"} & set(shown)
     inside = client.ask("variables", variablesReference=shown["looked"]["variablesReference"])["variables"]
     assert [(one["name"], one["value"], one["evaluateName"]) for one in inside] == [
         ("'a'", "[1, 2]", "looked['a']"),
@@ -421,7 +421,9 @@ def test_variables_of_a_frame(client):
         names[scope["name"]] = {one["name"]: one["value"] for one in found}
 
     assert names["Locals"] == {"a": "1", "b": "2", "c": "3"}
-    assert not {"In", "Out", "get_ipython", "exit", "quit", "_", "_i", "_oh"} & set(names["Globals"])
+    assert not {"In", "Out", "get_ipython", "exit", "quit", "_", "_i", "_oh", "_ih"} & set(names["Globals"])
+    groups = [name for name in names["Globals"] if name.endswith(" variables")]
+    assert "function variables" in groups and "special variables" not in groups  # of those nothing is the user's
     client.break_at(FUNCTION)
     client.go_on()
     assert client.outcome(cell) == "ok"
