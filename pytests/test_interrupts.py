@@ -75,7 +75,7 @@ def test_two_interrupts_in_a_row_leave_the_kernel_alive(kernel: KernelUnderTest)
 
 
 def test_a_cell_may_catch_it_and_go_on(kernel: KernelUnderTest, strike: Any) -> None:  # I13
-    code = "import time\nprint('on')\ntry: time.sleep(60)\nexcept KeyboardInterrupt: print('caught')\nprint('end')"
+    code = "import time\ntry: print('on'); time.sleep(60)\nexcept KeyboardInterrupt: print('caught')\nprint('end')"
     cell = running(kernel, code)
     strike(kernel)
     assert kernel.reply(cell)["status"] == "ok"
@@ -83,7 +83,7 @@ def test_a_cell_may_catch_it_and_go_on(kernel: KernelUnderTest, strike: Any) -> 
 
 
 def test_cleanup_code_runs_and_its_output_belongs_to_the_cell(kernel: KernelUnderTest, strike: Any) -> None:  # I14
-    sync = "import time\nprint('on')\ntry: time.sleep(60)\nfinally: print('clean')"
+    sync = "import time\ntry: print('on'); time.sleep(60)\nfinally: print('clean')"
     waits = (
         "import asyncio, contextlib\n@contextlib.asynccontextmanager\nasync def room():\n"
         " try: yield\n finally:\n  await asyncio.sleep(0); print('clean')\n"
