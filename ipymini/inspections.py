@@ -14,9 +14,6 @@ from ipymini.variables import is_hidden
 if TYPE_CHECKING:
     from ipymini.debugger import Debugger
 
-# What debugpy puts between a scope and those of its variables that few look for.
-GROUPS = frozenset({"special variables", "function variables", "class variables", "protected variables"})
-
 
 @command("source")
 async def source(debugger: "Debugger", arguments: Arguments) -> Body:
@@ -73,16 +70,12 @@ async def variables(debugger: "Debugger", arguments: Arguments) -> Body:
     body = await debugger.forward("variables", arguments)
     if reference not in debugger.session.scopes:
         return body
-    shown = []
-    for variable in body.get("variables", []):
-        if variable.get("name") in GROUPS:
-            group = variable.get("variablesReference", 0)
-            debugger.session.scopes.add(group)
-            if not (await variables(debugger, {"variablesReference": group}))["variables"]:
-                continue  # all that it held is hidden
-        elif is_hidden(str(variable.get("name"))):
-            continue
-        shown.append(variable)
+    shown = [variable for variable in body.get("variables", []) if not is_hidden(str(variable.get("name")))]
+    # A group stays also if all that it held is hidden: clients look for it by name.
+    groups = ("special variables", "function variables", "class variables", "protected variables")
+    debugger.session.scopes.update(
+        variable.get("variablesReference", 0) for variable in shown if variable.get("name") in groups
+    )
     return {**body, "variables": shown}
 
 
