@@ -19,14 +19,18 @@ from ipymini import __version__, signals
 COMMANDS = ("install", "uninstall", "list")
 SWITCH_INTERVAL = 0.0002  # seconds: how long a cell that computes may keep control waiting for the GIL
 USAGE = """\
-usage: python -m ipymini [-f FILE] [--ip=IP] [--transport=tcp|ipc] [--shell=PORT ...] [--Class.trait=value ...]
+usage: python -m ipymini [-f FILE] [--ip=IP] [--transport=tcp|ipc] [--shell=PORT ...] [--port-range=LOW..HIGH]
+                         [--Class.trait=value ...]
        python -m ipymini install [--user | --sys-prefix | --prefix P] [--name N] [--display-name D] [--env K V]
        python -m ipymini list | uninstall NAME | --version
 """
+_PORTS = {short: f"{short}_port" for short in ("shell", "iopub", "stdin", "control", "hb")}
 _CONNECTION_OPTIONS = {
     "ip": "ip",
     "transport": "transport",
-    **{short: f"{short}_port" for short in ("shell", "iopub", "stdin", "control", "hb")},
+    "port-range": "port_range",
+    **_PORTS,
+    **{f"IPKernelApp.{key}": key for key in ("ip", "transport", *_PORTS.values())},
 }
 
 

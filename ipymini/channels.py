@@ -20,6 +20,7 @@ We are not happy that one such subscriber delays the others for that long.
 """
 
 import asyncio
+import errno
 import heapq
 import json
 import logging
@@ -269,16 +270,22 @@ class Channels:
                 socket.curve_publickey = wanted.curve_publickey
                 socket.curve_secretkey = wanted.curve_secretkey
                 socket.curve_server = 1
+            if ":" in wanted.ip:
+                socket.ipv6 = 1
             ports[channel] = self._bind_one(socket, wanted, channel)
             if channel != "hb":
                 self._poller.register(socket, zmq.POLLIN)
         self._poller.register(self._wake_in, zmq.POLLIN)
+        if wanted.is_open_to_others:
+            log.warning("whoever can reach these ports can read what cells print: no curve keys ip=%s", wanted.ip)
         return wanted.with_ports(ports)
 
     def _bind_one(self, socket: "zmq.Socket[bytes]", wanted: Connection, channel: str) -> int:
         port = wanted.ports[channel]
         if wanted.transport == "ipc" and not port:
             port = next(n for n in count(1) if not os.path.exists(f"{wanted.ip}-{n}"))
+        if wanted.transport == "tcp" and not port and wanted.port_range:
+            return self._bind_within(socket, wanted, channel, wanted.port_range)
         endpoint = wanted.endpoint(channel, port)
         try:
             socket.bind(endpoint)
@@ -287,6 +294,24 @@ class Channels:
         if wanted.transport == "ipc":
             return port
         return int(bytes(socket.get(zmq.LAST_ENDPOINT)).rstrip(b"\0").rpartition(b":")[2])
+
+    def _bind_within(self, socket: "zmq.Socket[bytes]", wanted: Connection, channel: str, ports: range) -> int:
+        """Bind to a free port of a range: all are tried, from a random one on, so that many kernels seldom collide."""
+        start = int.from_bytes(os.urandom(4)) % len(ports)
+        port: int
+        for port in (*ports[start:], *ports[:start]):
+            if port in wanted.ports.values():
+                continue  # of a channel that has to have it
+            try:
+                socket.bind(wanted.endpoint(channel, port))
+                return port
+            except zmq.ZMQError as error:
+                if error.errno not in (zmq.EADDRINUSE, errno.EACCES):
+                    raise CannotBind(f"cannot bind {channel} to {wanted.endpoint(channel, port)}: {error}") from None
+        raise CannotBind(
+            f"no port is free for {channel} in {ports[0]}..{ports[-1]} on {wanted.ip}: all {len(ports)} are taken; "
+            "choose a wider range"
+        )
 
     def _beat(self) -> None:
         heart = self._sockets["hb"]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,16 @@ class BadConnectionFile(IpyminiError):
     """The connection file cannot be used; the text says what is wrong with it."""
 
 
+class BadPortRange(IpyminiError):
+    """A range of ports that is none."""
+
+
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """What a connection file says. Port 0: choose one. `extra` keeps keys we do not know. Spec: "Connection files"."""
+    """What a connection file says. Port 0: choose one. `extra` keeps keys we do not know. Spec: "Connection files".
+
+    `port_range` is a key of our own: where it is given, ports that are 0 are chosen from it.
+    """
 
     transport: str = "tcp"
     ip: str = "127.0.0.1"
@@ -27,19 +35,36 @@ class Connection:
     curve_publickey: bytes = b""
     curve_secretkey: bytes = b""
     extra: dict[str, Any] = field(default_factory=dict)
+    port_range: range | None = None
 
     @property
     def is_encrypted(self) -> bool:
         """Whether the sockets have to be CurveZMQ servers."""
         return bool(self.curve_publickey and self.curve_secretkey)
 
+    @property
+    def is_open_to_others(self) -> bool:
+        """Whether other machines may reach the sockets and read along: tcp beyond loopback, without encryption."""
+        is_loopback = self.ip.startswith("127.") or self.ip in ("::1", "localhost", "lo")
+        return self.transport == "tcp" and not self.is_encrypted and not is_loopback
+
+    @property
+    def registration(self) -> str | None:
+        """The endpoint to which the kernel has to tell its ports, if its launcher has left them to it. JEP 66."""
+        port = self.extra.get("registration_port")
+        if not port:
+            return None
+        host = str(self.extra.get("registration_ip") or self.ip)
+        if self.transport == "ipc":
+            return f"ipc://{host}-{port}"
+        return f"tcp://{_bracketed(host)}:{port}"
+
     def endpoint(self, channel: str, port: int | None = None) -> str:
         """Return the zmq endpoint of a channel: `tcp://ip:port` (0 is `*`) or `ipc://ip-port`."""
         port = self.ports[channel] if port is None else port
         if self.transport == "ipc":
             return f"ipc://{self.ip}-{port}"
-        host = f"[{self.ip}]" if ":" in self.ip else self.ip
-        return f"{self.transport}://{host}:{port or '*'}"
+        return f"{self.transport}://{_bracketed(self.ip)}:{port or '*'}"
 
     def with_ports(self, ports: dict[str, int]) -> "Connection":
         """Return the same connection with the ports that were really bound."""
@@ -54,6 +79,7 @@ class Connection:
             "key": self.key,
             "transport": self.transport,
             "signature_scheme": self.signature_scheme,
+            **({"port_range": f"{self.port_range[0]}..{self.port_range[-1]}"} if self.port_range else {}),
             **(
                 {
                     "curve_publickey": self.curve_publickey.decode(),
@@ -65,14 +91,39 @@ class Connection:
         }
 
 
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def parse_port_range(text: str) -> range | None:
+    """Return the ports that "LOW..HIGH" names, HIGH among them; also with ":" or "-" between. Raise BadPortRange.
+
+    None, any port, for nothing and for two equal numbers: gateways say "0..0" for that.
+    """
+    if not text:
+        return None
+    found = re.fullmatch(r"(\d{1,5})(?:\.\.|:|-)(\d{1,5})", text.strip())
+    if not found:
+        raise BadPortRange(f"expected a port range like 40000..41000, {text!r} came")
+    low, high = int(found[1]), int(found[2])
+    if low == high:
+        return None
+    if not 0 < low < high < 65_536:
+        raise BadPortRange(f"expected a port range from low to high, between 1 and 65535, {text!r} came")
+    return range(low, high + 1)
+
+
 def new(**given: Any) -> Connection:
     """Return a connection of our own: a fresh key, loopback, ports to be chosen. `given` as in the file."""
     return parse({"key": os.urandom(32).hex(), **given})
 
 
 def parse(data: dict[str, Any]) -> Connection:
-    """Return the connection that the keys of a connection file describe. Raise BadConnectionFile."""
-    known = {"transport", "ip", "key", "signature_scheme", "curve_publickey", "curve_secretkey"}
+    """Return the connection that the keys of a connection file describe. Raise BadConnectionFile or BadPortRange.
+
+    Ports beside a registration_port are those of an earlier start: the kernel chooses again.
+    """
+    known = {"transport", "ip", "key", "signature_scheme", "curve_publickey", "curve_secretkey", "port_range"}
     known |= {f"{channel}_port" for channel in CHANNELS}
     transport, scheme = data.get("transport", "tcp"), data.get("signature_scheme") or "hmac-sha256"
     if transport not in ("tcp", "ipc"):
@@ -84,6 +135,10 @@ def parse(data: dict[str, Any]) -> Connection:
         ports = {channel: int(data.get(f"{channel}_port", 0)) for channel in CHANNELS}
     except (TypeError, ValueError):
         raise BadConnectionFile("expected numbers as ports: correct the connection file") from None
+    if data.get("registration_port"):
+        ports = dict.fromkeys(CHANNELS, 0)
+    if bool(data.get("curve_publickey")) != bool(data.get("curve_secretkey")):
+        raise BadConnectionFile("expected both curve keys or none: the kernel does not start with half an encryption")
     return Connection(
         transport=transport,
         ip=data.get("ip") or ("127.0.0.1" if transport == "tcp" else "kernel-ipc"),
@@ -93,6 +148,7 @@ def parse(data: dict[str, Any]) -> Connection:
         curve_publickey=_z85(data.get("curve_publickey")),
         curve_secretkey=_z85(data.get("curve_secretkey")),
         extra={name: value for name, value in data.items() if name not in known},
+        port_range=parse_port_range(str(data.get("port_range") or "")),
     )
 
 

@@ -5,12 +5,14 @@ was seen and the kernel's thread stacks are in the error.
 """
 
 import os
+import random
 import signal
 import tempfile
 import time
 from collections import defaultdict
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
+from socket import socket as probe_socket
 from typing import Any
 
 import zmq
@@ -200,6 +202,21 @@ class KernelUnderTest:
             + f"\nkernel alive: {self.manager.is_alive()}, log:\n"
             + self.log.read_text()[-6000:]
         )
+
+
+def free_ports(count: int) -> range:
+    """Return so many ports in a row that nobody has now; below those that the system gives out to all who ask."""
+    for _ in range(1000):
+        low = random.randrange(10_000, 30_000)
+        ports = range(low, low + count)
+        try:
+            for port in ports:
+                with closing(probe_socket()) as probe:
+                    probe.bind(("0.0.0.0", port))
+        except OSError:
+            continue
+        return ports
+    raise AssertionError(f"no {count} ports in a row are free between 10000 and 30000")
 
 
 def brief(message: dict[str, Any]) -> str:

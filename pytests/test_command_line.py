@@ -9,7 +9,7 @@ import sys
 import threading
 
 import pytest
-from harness import start_kernel
+from harness import free_ports, start_kernel
 
 from ipymini import __version__
 
@@ -112,3 +112,33 @@ def test_the_debug_log_names_each_message_once_and_never_what_it_says():
         f"out channel=shell msg_type=execute_reply parent={short}",
     ]
     assert "secret" not in log
+
+
+def test_ports_come_from_the_range_and_an_exhausted_one_is_one_line(run, tmp_path):
+    # given: a kernel, which needs five
+    low = free_ports(10)[0]
+    file, ports = tmp_path / "first.json", f"{low}..{low + 9}"
+    first = run("-f", str(file), "--ip=127.0.0.1", "--port-range", ports)
+    assert "to connect a client" in first.stderr.readline()
+
+    # when: another one takes the rest, and a third comes
+    second = run("-f", str(tmp_path / "second.json"), "--port-range", f"{low}:{low + 9}")
+    assert "to connect a client" in second.stderr.readline()
+    third = run("-f", str(tmp_path / "third.json"), "--port-range", ports)
+    out, err = third.communicate()
+
+    # then
+    taken = [
+        said[f"{channel}_port"]
+        for said in (json.loads(file.read_text()), json.loads((tmp_path / "second.json").read_text()))
+        for channel in ("shell", "iopub", "stdin", "control", "hb")
+    ]
+    assert sorted(taken) == list(range(low, low + 10))
+    assert (out, third.returncode, len(err.splitlines())) == ("", 1, 1)
+    assert err.startswith(f"ipymini: no port is free for shell in {low}..{low + 9} on 127.0.0.1: all 10 are taken")
+
+
+def test_a_kernel_that_others_can_reach_warns_that_nothing_is_encrypted(run, tmp_path):
+    kernel = run("-f", str(tmp_path / "kernel.json"), "--ip=0.0.0.0")
+
+    assert "whoever can reach these ports can read what cells print" in kernel.stderr.readline()
