@@ -6,9 +6,11 @@ a thread that inherited numpy's or decimal's context would compute other numbers
 With IPYMINI_THREAD_OUTPUT=latest they do not inherit: then their output goes to the latest cell.
 """
 
+import asyncio
 import os
 import sys
 import threading
+from asyncio import events, tasks
 from collections.abc import Callable, Coroutine, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -65,6 +67,9 @@ def drive(request: Request, work: Coroutine[Any, Any, None]) -> Generator[Any, A
     """
     value: Any = None
     error: BaseException | None = None
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+    assert task is not None
     while True:
         token = _request.set(request)
         try:
@@ -73,11 +78,23 @@ def drive(request: Request, work: Coroutine[Any, Any, None]) -> Generator[Any, A
             return
         finally:
             _request.reset(token)
+            if events._get_running_loop() is not loop or tasks.current_task(loop) is not task:
+                _put_right(loop, task)
         value, error = None, None
         try:
             value = yield waiting_for
         except BaseException as thrown:  # a cancellation: it belongs to the coroutine, as with `await`
             error = thrown
+
+
+def _put_right(loop: asyncio.AbstractEventLoop, task: "asyncio.Task[Any]") -> None:
+    """Tell asyncio again what runs on this thread: an interrupt can strike `asyncio.run` as it cleans up."""
+    events._set_running_loop(loop)
+    stranger = tasks.current_task(loop)
+    if stranger is not task:
+        if stranger is not None:
+            tasks._leave_task(loop, stranger)
+        tasks._enter_task(loop, task)
 
 
 def install() -> Callable[[], None]:

@@ -92,7 +92,7 @@ def install(is_ours: Callable[[asyncio.AbstractEventLoop], bool]) -> Callable[[]
                 return function(self)
             finally:
                 if around is None:
-                    del _running[ident]
+                    _running.pop(ident, None)
                 else:
                     _running[ident] = around
 

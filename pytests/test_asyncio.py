@@ -182,6 +182,21 @@ def test_a_nested_run_cleans_up_when_interrupted(kernel: KernelUnderTest) -> Non
     assert "clean\n" in "".join(kernel.outputs(cell)[2:])
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "asyncio._set_running_loop(None)",
+        "asyncio._set_running_loop(asyncio.new_event_loop())",
+        "\nasync def leave(): asyncio.tasks._leave_task(asyncio.get_running_loop(), asyncio.current_task())\nawait leave()",
+    ],
+)
+def test_what_an_interrupted_run_leaves_behind_is_put_right(kernel: KernelUnderTest, shell: Any, damage: str) -> None:
+    # An interrupt can strike `asyncio.run` as it cleans up: it is played here, for it takes the fuzz test to meet it.
+    assert shell(f"import asyncio; {damage}")[0]["status"] == "ok"
+    assert shell("await asyncio.create_task(asyncio.sleep(0, 'right'))")[1] == ["execute_result:'right'"]
+    assert shell("asyncio.run(asyncio.sleep(0, 'nested'))")[1] == ["execute_result:'nested'"]
+
+
 def test_a_coroutine_that_is_left_alone_is_reported_like_elsewhere(kernel: KernelUnderTest) -> None:
     failing = "import asyncio\nasync def fails(): raise ValueError('alone')\njob = asyncio.create_task(fails()); await asyncio.sleep(0); del job\nimport gc; gc.collect(); None"
     text = "".join(kernel.execute(failing)[1])
