@@ -42,6 +42,7 @@ from ipymini.stdin import Stdin
 if TYPE_CHECKING:
     from ipymini.bridge import Bridge
     from ipymini.debugger import Debugger
+    from ipymini.registration import Registration
     from ipymini.turns import Turns
 
 log = logging.getLogger("ipymini.kernel")
@@ -51,6 +52,7 @@ LANGUAGE = frozenset(
 )
 EARLY = frozenset({"kernel_info_request", "connect_request", "interrupt_request", "shutdown_request", "usage_request"})
 SHELL_ONLY = LANGUAGE | {"execute_request"}  # run on a shell's lane whichever channel they come on
+RESCUED = LANGUAGE | {"kernel_info_request", "connect_request"}  # do not wait for a cell that blocks
 COMM_ANSWERS = frozenset({"comm_msg", "comm_close"})  # may belong to another subshell than their header says
 PATIENCE = 0.1  # seconds that a debug_request waits for the one before it
 GRACE = 0.05  # seconds that a language request waits for its own lane
@@ -166,6 +168,7 @@ class Kernel:
         if self.connection_file is not None and (self._owns_file or self._wanted != self.connection):
             connection_file.write(self.connection_file, self.connection)
         self.channels.start()
+        registration = self._register() if self.connection.registration else None
         self.iopub.status("starting", parent=None)
         self.control.start()
         self._undo.append(context.install())
@@ -193,6 +196,16 @@ class Kernel:
         self.is_ready.set_result(True)
         cells.serve(self)
         self._undo.append(lambda: cells.serve(None))
+        if registration is not None:
+            registration.wait()
+
+    def _register(self) -> "Registration":
+        """Tell the launcher our ports. JEP 66."""
+        from ipymini.registration import Registration
+
+        registration = Registration(self.connection)
+        registration.send()
+        return registration
 
     def _is_our_loop(self, loop: Any) -> bool:
         return any(lane.loop is loop for lane in (self.main, self.language, *self._children()))
@@ -310,7 +323,7 @@ class Kernel:
         occupied = lane.is_occupied
         if not lane.post(request):
             self.control.post(request)  # it ended as we looked: control says that it is unknown
-        elif occupied and request.msg_type in LANGUAGE and self._bridge is not None:
+        elif occupied and request.msg_type in RESCUED and self._bridge is not None:
             self.channels.later(GRACE, lambda: self._rescue(lane, request))
 
     def _lane_for(self, request: Request) -> Lane:
@@ -330,7 +343,7 @@ class Kernel:
         return self.subshells.get(request.subshell_id or "", self.main)
 
     def _rescue(self, lane: Lane, request: Request) -> None:
-        """A cell blocks the lane: completion and inspection go to the language lane. I/O thread."""
+        """A cell blocks the lane: completion, inspection and a new client's first words go elsewhere. I/O thread."""
         if lane.take(request):
             self.language.start_once()
             self.language.post(request)

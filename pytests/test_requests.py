@@ -372,6 +372,12 @@ def test_language_requests_are_answered_while_a_cell_computes_or_sleeps(kernel: 
         end(kernel, cell)
 
 
+def test_a_new_client_is_greeted_while_a_cell_sleeps(kernel: KernelUnderTest) -> None:  # Q10
+    cell = running(kernel, SLEEP.format(60))
+    assert_one_answer_now(kernel, raw(kernel, "kernel_info_request", {}), raw(kernel, "connect_request", {}))
+    end(kernel, cell)
+
+
 def test_kernel_info_and_comms_are_answered_while_a_cell_awaits(kernel: KernelUnderTest) -> None:  # Q10
     cell = running(kernel, "import asyncio; print('on'); await asyncio.sleep(60)")
     assert_one_answer_now(kernel, raw(kernel, "kernel_info_request", {}), raw(kernel, "connect_request", {}))
