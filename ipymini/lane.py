@@ -195,7 +195,7 @@ class Lane:
         """Serve until `stop()`. Leaves no current event loop behind."""
         self.ident = threading.get_ident()
         _lanes[self.ident] = self
-        self.loop = asyncio.new_event_loop()
+        self.loop = _new_loop(self.ident)
         asyncio.set_event_loop(self.loop)
         self.loop.call_soon(self._pump)
         unenroll = waits.enroll(self._waker) if self._waker is not None else None
@@ -458,6 +458,24 @@ class Lane:
 
         self._wake()
         return undo
+
+
+def _new_loop(ident: int) -> asyncio.AbstractEventLoop:
+    """Return a loop for a thread that wakes up whichever thread gives it something to do.
+
+    asyncio asks for `call_soon_threadsafe`. But frontends send comm messages to subshells, and the Event that a
+    button's callback sets there is one that a cell of the main shell awaits: it would wait until something else comes.
+    """
+    loop = asyncio.new_event_loop()
+    of_this_thread, of_another = loop.call_soon, loop.call_soon_threadsafe
+
+    def call_soon(callback: Callable[..., Any], *args: Any, context: Any = None) -> asyncio.Handle:
+        if threading.get_ident() == ident:
+            return of_this_thread(callback, *args, context=context)
+        return of_another(callback, *args, context=context)
+
+    loop.call_soon = call_soon  # type: ignore[assignment,method-assign]
+    return loop
 
 
 class Interruptible:

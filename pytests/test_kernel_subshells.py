@@ -361,6 +361,19 @@ def test_comm_messages_run_on_the_subshell_of_their_header(kernel: KernelUnderTe
         assert (thread_of(kernel, opened), thread_of(kernel, message)) == (name, name)
 
 
+def test_a_callback_on_a_subshell_ends_what_a_cell_awaits(kernel: KernelUnderTest, subshells: list[str]) -> None:
+    # JupyterLab sends the click on a button to a subshell; the Event that it sets belongs to the main shell's loop.
+    run(kernel, None, "import asyncio, comm; done = asyncio.Event(); heard = []")
+    target = "comm.get_comm_manager().register_target('wakes', lambda c, m: c.on_msg(lambda m: done.set()))"
+    run(kernel, None, target)
+    header = {"subshell_id": subshells[0]}
+    kernel.outputs(kernel.send("comm_open", header=header, comm_id="wakes", target_name="wakes", data={}))
+    cell = running(kernel, None, "print('on'); await done.wait(); 'went on'")
+    kernel.outputs(kernel.send("comm_msg", header=header, comm_id="wakes", data={}))
+    assert kernel.reply(cell)["status"] == "ok"
+    assert outputs(kernel, cell)[-1] == "execute_result:'went on'"
+
+
 def test_comm_messages_are_handled_while_the_main_shell_blocks(kernel: KernelUnderTest, subshells: list[str]) -> None:
     kernel.execute(TARGET + "\ngate = threading.Event()")
     kernel.outputs(kernel.send("comm_open", comm_id="w", target_name="t", data={}))
