@@ -71,8 +71,9 @@ def run_kernel(argv: list[str]) -> int:
     watch_parent(kernel)
     try:
         kernel.start()
-    except BaseException:  # sys.stderr is a stream of ours by now: only the log still reaches the terminal
-        logging.getLogger("ipymini").critical("the kernel could not start", exc_info=True)
+    except BaseException as error:  # sys.stderr is a stream of ours by now: only the log still reaches the terminal
+        expected = isinstance(error, IpyminiError)  # its text says it all
+        logging.getLogger("ipymini").critical("the kernel could not start: %s", error, exc_info=not expected)
         if owned and path is not None:
             path.unlink(missing_ok=True)
         os._exit(1)

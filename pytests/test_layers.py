@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "ipymini"
 
 FLOORS = [
     ["__init__", "messages", "wire", "connection", "texts", "dap", "about"],
-    ["context", "channels", "lane", "frames", "waits", "nesting", "processes", "signals", "turns"],
+    ["context", "channels", "registration", "lane", "frames", "waits", "nesting", "processes", "signals", "turns"],
     ["iopub", "stdin", "streams"],
     ["bridge", "startup", "completion", "shell", "lean", "runs", "display", "errors", "compiler"]  # IPython's half
     + ["history", "archive", "magics", "comms", "compat", "gui"]
@@ -56,7 +56,7 @@ UP = {"__init__": {"cells"}}  # the package's front door: what cells may call, i
 
 # Who may import what does not come with Python. Floor 0 and all that is not named: nothing.
 OUTSIDE = {
-    "zmq": {"channels"},
+    "zmq": {"channels", "registration"},
     "IPython": set(FLOORS[3]),
     "traitlets": set(FLOORS[3]),
     "comm": set(FLOORS[3]),
