@@ -15,6 +15,20 @@ DOUBLE = """def double(number):
     twice = 2 * number
     return twice"""
 
+# Keeps what the page receives of the debugger: some of it is to be seen nowhere.
+EAVESDROP = """
+window.heard = [];
+window.WebSocket = class extends WebSocket {
+    constructor(...args) {
+        super(...args);
+        this.addEventListener('message', event => {
+            const text = typeof event.data === 'string' ? event.data : new TextDecoder('latin1').decode(event.data);
+            if (text.includes('debug_reply')) window.heard.push(text);
+        });
+    }
+};
+"""
+
 
 @pytest.fixture(autouse=True, scope="session")
 def patience():
@@ -83,6 +97,16 @@ class Debugger:
         self.variable(name).hover()
         self.variable(name).locator(".jp-DebuggerVariables-renderVariable").click()
 
+    def forget(self):
+        """Forget what the page has heard from the kernel."""
+        self.page.evaluate("window.heard = []")
+
+    def expect_answer(self, *texts):
+        """Wait until the page has received a debug_reply with these texts in it."""
+        self.page.wait_for_function(
+            "texts => window.heard.some(one => texts.every(text => one.includes(text)))", arg=texts
+        )
+
     def picture(self, name):
         """Take a screenshot."""
         self.page.screenshot(path=str(self.screenshots / f"{name}.png"))
@@ -93,6 +117,7 @@ def debug(open_notebook, page, screenshots):
     """Return debug(*sources): open a notebook with these cells, and switch the debugger on."""
 
     def debug(*sources):
+        page.add_init_script(EAVESDROP)
         page.set_viewport_size({"width": 1700, "height": 900})  # else "Paused in Debugger" covers the toolbar's buttons
         debugger = Debugger(open_notebook(*sources), screenshots)
         debugger.switch(on=True)
@@ -237,12 +262,14 @@ def test_a_restarted_kernel_stops_at_the_same_breakpoints(debug, page):
     debugger.notebook.run(0)
     debugger.expect_stop(0, "<module>", text="    total += turn")
 
+    debugger.forget()
     debugger.notebook.press("restart")
     page.locator(".jp-Dialog .jp-mod-accept").click()
     expect(page.locator(".jp-Dialog")).to_have_count(0)
     debugger.notebook.wait_until_idle()
     debugger.expect_no_stop()
     expect(debugger.bug).to_have_attribute("aria-pressed", "true")
+    debugger.expect_answer('"command":"setBreakpoints"', '"verified":true')  # the page has set them again
     debugger.picture("restarted")
     debugger.notebook.run(0)
 
