@@ -18,7 +18,7 @@ from contextvars import ContextVar
 from types import coroutine
 from typing import Any
 
-from ipymini.messages import Request
+from ipymini.messages import Content, Request
 
 _request: ContextVar[Request | None] = ContextVar("ipymini_request", default=None)
 _latest: Request | None = None  # the main lane's running or last request; written by its thread only
@@ -56,6 +56,26 @@ def pin(request: Request | None) -> Callable[[], None]:
     """Make `request` the cause of what the calling thread or task does from now on; return the undo, for the same."""
     token = _request.set(request)
     return lambda: _request.reset(token)
+
+
+class Parent(dict[str, Any]):
+    """A request as third parties know it, a dict, which remembers the request itself."""
+
+    def __init__(self, request: Request):
+        super().__init__(request.as_dict())
+        self.request = request
+
+
+def pin_parent(parent: Content) -> Callable[[], None]:
+    """Make a message that third parties have kept (or made, or its header alone) the cause, as `pin` does."""
+    request = getattr(parent, "request", None)
+    if request is None and parent:
+        import json
+
+        header = parent.get("header", parent)
+        as_json = json.dumps(header, default=lambda date: date.isoformat())  # jupyter_client reads dates as such
+        request = Request(header, parent.get("content", {}), header_json=as_json.encode())
+    return pin(request)
 
 
 @coroutine

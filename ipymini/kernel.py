@@ -180,17 +180,19 @@ class Kernel:
         self._undo.append(self.stdin.install())
         self._undo.append(breakpoint.install(lambda: self._debugger))
         self._undo.append(nesting.install(self._is_our_loop))
+        from ipymini import compat
         from ipymini.bridge import Bridge
-        from ipymini.compat import IPythonKernel
 
+        known, undo = compat.install(self, HANDLERS)
+        self._undo.append(undo)
         self._bridge = Bridge(
             iopub=self.iopub,
             stdin=self.stdin,
             argv=self._argv,
-            connection_file=str(self.connection_file) if self.connection_file else None,
+            connection_file=str(self.connection_file.absolute()) if self.connection_file else None,
             user_ns=self._user_ns,
             user_module=self._user_module,
-            kernel=IPythonKernel(self, HANDLERS),
+            kernel=known,
         )
         self._undo.append(self._bridge.uninstall)
         self.is_ready.set_result(True)

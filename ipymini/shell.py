@@ -27,7 +27,7 @@ from ipymini import context, errors
 from ipymini.frames import shielded
 from ipymini.history import History
 from ipymini.lean import LeanShell
-from ipymini.messages import Content, Request
+from ipymini.messages import Content
 from ipymini.nesting import outside_task
 from ipymini.runs import Cell, Overlay, Run
 
@@ -39,14 +39,6 @@ GUIS = frozenset("inline nbagg webagg notebook ipympl widget qt qt5 qt6 wx tk gt
 def _of_run(name: str) -> Any:
     """Make a property of the shell that is a field of the current run."""
     return property(lambda shell: getattr(shell.run, name), lambda shell, value: setattr(shell.run, name, value))
-
-
-class Parent(dict[str, Any]):
-    """A request as third parties know it, which remembers the request itself."""
-
-    def __init__(self, request: Request):
-        super().__init__(request.as_dict())
-        self.request = request
 
 
 class ZMQInteractiveShell(LeanShell):
@@ -142,19 +134,13 @@ class ZMQInteractiveShell(LeanShell):
     def get_parent(self) -> Content:
         """Return the message that caused what runs now."""
         request = context.current()
-        return Parent(request) if request is not None else {}
+        return context.Parent(request) if request is not None else {}
 
     parent_header = property(get_parent)
 
     def set_parent(self, parent: Content) -> Callable[[], None]:
         """Make `parent` the cause of what the calling thread or task does from now on; return the undo."""
-        request = getattr(parent, "request", None)
-        if request is None and parent:
-            import json
-
-            header = parent.get("header", {})
-            request = Request(header, parent.get("content", {}), header_json=json.dumps(header, default=str).encode())
-        return context.pin(request)
+        return context.pin_parent(parent)
 
     set_thread_parent = set_parent
 

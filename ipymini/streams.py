@@ -40,6 +40,10 @@ class OutStream(io.TextIOBase):
     errors = "replace"
     newlines = None
     line_buffering = True
+    kernel: Any = None  # `compat`'s, while there is one: third parties ask a stream for what is the kernel's
+    echo = None
+    flush_interval = 0.2  # seconds; nobody looks at it
+    flush_timeout = FLUSH_TIMEOUT
 
     def __init__(self, name: str, descriptor: int, channels: Channels):
         super().__init__()
@@ -49,6 +53,8 @@ class OutStream(io.TextIOBase):
         self._channels = channels
         self._write = channels.write
         self._child: list[str] | None = None  # in a forked child: the unfinished line
+        self._hooks: list[Callable[[str], str | None]] = []
+        self.topic = f"stream.{name}".encode()
         self.buffer = ByteStream(self)
 
     def write(self, text: str, /) -> int:
@@ -59,6 +65,8 @@ class OutStream(io.TextIOBase):
             raise ValueError("I/O operation on closed file")
         if self._child is not None:
             self._write_in_child(text)
+        elif self._hooks:
+            self._write_hooked(text)
         elif text:
             self._write(_own() or _latest(), self.name, text)
         return len(text)
@@ -93,6 +101,43 @@ class OutStream(io.TextIOBase):
 
     def reconfigure(self, **options: Any) -> None:
         """Accept what programs say to a text stream; text leaves as UTF-8 whatever they say."""
+
+    # ---- what third parties know of ipykernel's streams: ipyparallel, print redirectors, its own tests ----
+
+    session = property(lambda self: self.kernel.session if self.kernel is not None else None)
+    pub_thread = property(lambda self: self.kernel.iopub_thread if self.kernel is not None else None)
+
+    @property
+    def parent_header(self) -> dict[str, Any]:
+        """The header of the request that a text written now belongs to."""
+        request = _own() or _latest()
+        return request.header if request is not None else {}
+
+    def set_parent(self, parent: dict[str, Any]) -> Callable[[], None]:
+        """Make `parent` the cause of all that the calling thread or task does from now on; return the undo."""
+        return context.pin_parent(parent)
+
+    def register_hook(self, hook: Callable[[str], str | None]) -> None:
+        """Show each text to a function before it leaves, on the thread that writes: it returns a text, or None."""
+        self._hooks = [*self._hooks, hook]
+
+    def unregister_hook(self, hook: Callable[[str], str | None]) -> bool:
+        """Undo `register_hook`; return whether it had been registered."""
+        before, self._hooks = self._hooks, [one for one in self._hooks if one is not hook]
+        return before != self._hooks
+
+    def _write_hooked(self, text: str) -> None:
+        left: str | None = text
+        for hook in self._hooks:
+            left = hook(left) if left else None
+        if left:
+            self._write(_own() or _latest(), self.name, left)
+
+    def _flush(self) -> None:
+        self.flush()
+
+    def _is_master_process(self) -> bool:
+        return self._child is None
 
     def enter_child(self) -> None:
         """From now on this is a forked child: the parent's outbox is none of its business."""

@@ -67,10 +67,13 @@ OUTSIDE = {
     "_pydev_bundle": {"tracer", "quirks"},
     "_pydevd_bundle": {"tracer", "quirks"},
     "_pydevd_sys_monitoring": {"tracer", "quirks"},
-    "jupyter_core": {"kernelspec", "shell", "magics", "__main__"},
+    "jupyter_core": {"kernelspec", "shell", "magics", "launcher", "__main__"},
     "jupyter_client": {"magics", "compat", "__main__"},
+    "tornado": {"compat"},
     "jedi": {"completion"},
     "psutil": {"processes"},
+    "cryptography": {"launcher"},
+    "Cryptodome": {"launcher"},
 }
 
 THREADS = {"lane", "channels", "debugger", "archive"}  # who may start one
