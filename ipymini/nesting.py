@@ -12,42 +12,49 @@ import importlib.util
 import sys
 import threading
 from asyncio import base_events, events, runners, tasks
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import wraps
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
+from ipymini.frames import shielded
 
-@contextmanager
-def outside_task() -> Iterator[None]:
+# Classes, and no generators: an interrupt may strike between the two halves of a `with`, and what is left of a
+# generator ends whenever it is collected: another task could not be entered then, and would wait for ever.
+
+
+class outside_task:
     """Run a plain cell's code as if no task ran it: `anyio.run` and sniffio look for a current task.
 
     The loop still counts as running, so `asyncio.create_task` and `get_running_loop` work.
     """
-    loop = events._get_running_loop()
-    task = tasks.current_task(loop) if loop is not None else None
-    if loop is None or task is None:
-        yield
-        return
-    tasks._leave_task(loop, task)
-    try:
-        yield
-    finally:
-        tasks._enter_task(loop, task)
+
+    @shielded
+    def __enter__(self) -> None:
+        self._loop = events._get_running_loop()
+        self._task = tasks.current_task(self._loop) if self._loop is not None else None
+        if self._loop is not None and self._task is not None:
+            tasks._leave_task(self._loop, self._task)
+
+    @shielded
+    def __exit__(self, *ignored: object) -> None:
+        if self._loop is not None and self._task is not None:
+            tasks._enter_task(self._loop, self._task)
 
 
-@contextmanager
-def outside_loop() -> Iterator[None]:
+class outside_loop(outside_task):
     """Run another loop on this thread as if none were running."""
-    loop = events._get_running_loop()
-    with outside_task():
+
+    @shielded
+    def __enter__(self) -> None:
+        super().__enter__()
         events._set_running_loop(None)
-        try:
-            yield
-        finally:
-            events._set_running_loop(loop)
+
+    @shielded
+    def __exit__(self, *ignored: object) -> None:
+        events._set_running_loop(self._loop)
+        super().__exit__()
 
 
 _running: dict[int, asyncio.AbstractEventLoop] = {}  # by thread: the innermost loop; each thread writes its own entry

@@ -38,6 +38,7 @@ ARROWS = {
     "texts": {"messages"},
     "about": {"messages"},
     "lane": {"context", "frames", "waits"},
+    "nesting": {"frames"},
     "bridge": {"shell", "completion", "comms", "compiler", "errors", "runs", "startup"},
     "history": {"archive"},
     "lean": {"compiler", "display", "history", "magics"},
