@@ -11,6 +11,7 @@ import faulthandler
 import gc
 import logging
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +51,11 @@ def main(argv: list[str] | None = None) -> int:
     return run_kernel(argv)
 
 
-def run_kernel(argv: list[str]) -> int:
-    """Run a kernel in this process until it is shut down; does not return, so that no thread can hold up the exit."""
+def run_kernel(argv: list[str], bound: Callable[[Any], None] = lambda connection: None) -> int:
+    """Run a kernel in this process until it is shut down; does not return, so that no thread can hold up the exit.
+
+    `bound` is told the connection when its ports are ours.
+    """
     gc.disable()  # importing makes many objects and no garbage
     sys.setswitchinterval(SWITCH_INTERVAL)
     file, given, rest = split_options(argv)
@@ -64,6 +68,7 @@ def run_kernel(argv: list[str]) -> int:
     try:
         path, owned, wanted = find_connection(file, given)
         kernel = Kernel(wanted, file=path, owns_file=owned, argv=rest, owns_process=True)
+        bound(kernel.connection)
     except (CannotBind, connection.BadConnectionFile, IpyminiError) as error:
         print(f"ipymini: {error}", file=sys.stderr)
         return 1
@@ -133,7 +138,9 @@ def find_connection(file: Path | None, given: dict[str, Any]) -> tuple[Path | No
 
 
 def start_logging(level: str) -> None:
-    """Send our own log to the real stderr, never to a cell; the root logger stays bare for the user."""
+    """Send our own log to the real stderr, never to a cell; the root logger stays bare for the user. Once."""
+    if logging.getLogger("ipymini").handlers:
+        return
     stream = os.fdopen(_real_stderr(), "w", buffering=1, errors="backslashreplace")
     handler = logging.StreamHandler(stream)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))

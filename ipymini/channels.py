@@ -37,7 +37,7 @@ from typing import Any
 import zmq
 from zmq.backend import Socket as _Backend  # its send and recv skip the layers of zmq.Socket's
 
-from ipymini.connection import Connection
+from ipymini.connection import Connection, in_random_order
 from ipymini.messages import IpyminiError, Message, Request
 from ipymini.texts import TEXT_SOON, Texts
 from ipymini.wire import BadFrames, Wire
@@ -296,10 +296,8 @@ class Channels:
         return int(bytes(socket.get(zmq.LAST_ENDPOINT)).rstrip(b"\0").rpartition(b":")[2])
 
     def _bind_within(self, socket: "zmq.Socket[bytes]", wanted: Connection, channel: str, ports: range) -> int:
-        """Bind to a free port of a range: all are tried, from a random one on, so that many kernels seldom collide."""
-        start = int.from_bytes(os.urandom(4)) % len(ports)
-        port: int
-        for port in (*ports[start:], *ports[:start]):
+        """Bind to a free port of a range; all are tried."""
+        for port in in_random_order(ports):
             if port in wanted.ports.values():
                 continue  # of a channel that has to have it
             try:
@@ -520,6 +518,11 @@ class Channels:
             return  # a topic that cannot be said in the welcome's content
         welcome = Message("iopub_welcome", {"subscription": topic})
         self._send("iopub", self._encode("iopub", welcome, (frame[1:],) if topic else ()))
+
+
+def new_curve_keys() -> tuple[bytes, bytes] | None:
+    """Return a new public and secret key for a connection file; None if this libzmq cannot encrypt."""
+    return zmq.curve_keypair() if zmq.has("curve") else None
 
 
 def _receive(socket: "zmq.Socket[bytes]") -> list[Any]:

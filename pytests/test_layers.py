@@ -11,7 +11,19 @@ PACKAGE = Path(__file__).resolve().parents[1] / "ipymini"
 
 FLOORS = [
     ["__init__", "messages", "wire", "connection", "texts", "dap", "about"],
-    ["context", "channels", "registration", "lane", "frames", "waits", "nesting", "processes", "signals", "turns"],
+    [
+        "context",
+        "channels",
+        "registration",
+        "lane",
+        "frames",
+        "waits",
+        "nesting",
+        "processes",
+        "signals",
+        "turns",
+        "guard",
+    ],
     ["iopub", "stdin", "streams"],
     ["bridge", "startup", "completion", "shell", "lean", "runs", "display", "errors", "compiler"]  # IPython's half
     + ["history", "archive", "magics", "comms", "compat", "gui"]
@@ -26,7 +38,7 @@ FLOORS = [
         "breakpoint",
         "cellpdb",
     ],  # and debugpy's
-    ["kernel", "handlers", "cells", "kernelspec", "__main__"],
+    ["kernel", "handlers", "cells", "kernelspec", "launcher", "__main__"],
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 
@@ -51,6 +63,7 @@ ARROWS = {
     "cellpdb": {"quirks"},
     "kernel": {"handlers", "cells"},
     "__main__": {"kernel", "kernelspec"},
+    "launcher": {"__main__"},
 }
 
 UP = {"__init__": {"cells"}}  # the package's front door: what cells may call, imported on demand
