@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ipymini import dap
 from ipymini.adapter import Adapter, NoAnswer, answer_of
 from ipymini.messages import IpyminiError
-from ipymini.quirks import forget_dead_threads
+from ipymini.quirks import forget_dead_threads, hide_service_threads
 
 if TYPE_CHECKING:
     from ipymini.debugger import Debugger
@@ -291,6 +291,7 @@ async def _nudge(debugger: "Debugger") -> None:
 async def threads(debugger: "Debugger", arguments: Arguments) -> Body:
     """The user's threads."""
     forget_dead_threads()
+    hide_service_threads()
     return await debugger.forward("threads", arguments)
 
 

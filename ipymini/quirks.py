@@ -51,10 +51,14 @@ def module_of(frame: FrameType) -> str:
 
 
 def hide_service_threads() -> None:
-    """Hide what still shows of the kernel's own threads; the others are hidden where they are made."""
+    """Hide what still shows of the kernel's own threads; the others are hidden where they are made.
+
+    pyzmq starts one of its own when it first sends something large: it frees what has been sent without copying.
+    """
     for thread in threading.enumerate():
-        name = thread.name
-        if name == "IPythonHistorySavingThread" or (name.startswith("ipymini-") and "-subshell-" not in name):
+        name, module = thread.name, type(thread).__module__
+        ours = name.startswith("ipymini-") and "-subshell-" not in name
+        if ours or name == "IPythonHistorySavingThread" or module == "zmq.utils.garbage":
             hide(thread)
 
 

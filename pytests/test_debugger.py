@@ -707,6 +707,20 @@ def test_async_cells(client):
     assert client.outcome(cell) == "ok"
 
 
+@pytest.mark.parametrize("when", ["before", "during"])
+def test_a_thread_that_the_kernel_needs_for_large_output_is_not_shown(own_kernel, when):
+    client = Client(own_kernel)
+    for moment in ("before", "during"):
+        if moment == when:
+            own_kernel.execute("print('x' * 3_000_000)")
+        if moment == "before":
+            client.start()
+
+    assert [thread["name"] for thread in client.ask("threads")["threads"]] == ["MainThread"]
+    there = "from zmq.utils.garbage import gc; gc.thread.is_alive()"
+    assert own_kernel.execute(there)[1] == ["execute_result:True"]
+
+
 def test_threads_of_a_cell(client):
     code = (
         "import threading\ndef work(k):\n    v = k * 2\n    return v\n"
