@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult
+from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult, InteractiveShell
 from IPython.utils.tokenutil import token_at_cursor
 
 from ipymini import comms, context, errors, startup
@@ -49,6 +49,7 @@ class Bridge:
         """`argv`: options as ipykernel knows them. Start-up files run before this returns, outside of any request."""
         self.iopub = iopub
         options = startup.Options(argv or [], connection_file)
+        restore_other_shell = _set_aside_other_shell()
         self.shell: ZMQInteractiveShell = ZMQInteractiveShell.instance(
             config=options.config,
             ipython_dir=options.ipython_dir,
@@ -60,12 +61,13 @@ class Bridge:
         )
         uninstall = self.shell.install()
         self.comms, uninstall_comms = comms.install(iopub.send, kernel)
-        self._undo = [uninstall_comms, uninstall]
+        self._undo = [uninstall_comms, uninstall, restore_other_shell]
         self._completion = Completion(self.shell)
         if stdin is not None:
             from IPython.core.error import StdinNotImplementedError
 
             stdin.unsupported = StdinNotImplementedError
+            stdin.meanwhile = self.shell.meanwhile
         startup.run(self.shell, options)
 
     # ---- execute -----------------------------------------------------------------------
@@ -258,6 +260,20 @@ class Bridge:
         """Give back what Python asks for by itself; the last thing to do."""
         for undo in self._undo:
             undo()
+
+
+def _set_aside_other_shell() -> Callable[[], None]:
+    """Take the place of an IPython that this process has already: embedded in one, say. Return the undo."""
+    other: Any = InteractiveShell._instance
+    if other is None or isinstance(other, ZMQInteractiveShell):
+        return lambda: None
+    type(other).clear_instance()
+
+    def restore() -> None:
+        for kind in type(other)._walk_mro():
+            kind._instance = other
+
+    return restore
 
 
 def _is_blank(code: str) -> bool:

@@ -30,6 +30,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
+from contextlib import suppress
 from types import FrameType, TracebackType, coroutine
 from typing import Any
 
@@ -87,6 +88,7 @@ class Lane:
         self._extra = 0  # how many serial requests beyond the first may run now
         self._doors: dict[Request, asyncio.Task[None] | None] = {}
         self._latched: Request | None = None
+        self._owed: Request | None = None  # its KeyboardInterrupt was swallowed; it gets another one, come what may
         self._interrupted: set[Request] = set()
         self._gate = threading.Lock()
         self._shot = False  # an exception has been set for the lane's thread; it may have struck or not; under _gate
@@ -96,6 +98,7 @@ class Lane:
         self._stopping = False
         self._winding_down = False
         self.unfinished: list[Request] = []  # cells that would not end with the lane: `ended` answers them
+        self._first: deque[Callable[[], object]] = deque()  # what `soon` was given
         self._ending = False  # stop as soon as nothing is left to do
         self._started = threading.Event()
         self._stopped = threading.Event()
@@ -132,6 +135,11 @@ class Lane:
         return bool(self._serial or self.queue)
 
     @property
+    def is_stopping(self) -> bool:
+        """Whether the lane has been asked to stop."""
+        return self._stopping
+
+    @property
     def is_running(self) -> bool:
         """Whether something runs that an interrupt would end."""
         return bool(self._serial or self._doors)
@@ -151,6 +159,13 @@ class Lane:
         self._started.wait()
         if self.loop is not None:
             self.loop.call_soon_threadsafe(function)
+
+    def soon(self, function: Callable[[], object]) -> None:
+        """Run a function on the loop, between requests; of a lane that is yet to start: first. Lost if it has ended."""
+        self._first.append(function)
+        if (loop := self.loop) is not None:
+            with suppress(RuntimeError):  # it has been closed
+                loop.call_soon_threadsafe(self._run_first, context=self.context.copy())
 
     def start_once(self) -> None:
         """Start, unless that has been done. For one thread to call: the I/O thread."""
@@ -197,6 +212,7 @@ class Lane:
         _lanes[self.ident] = self
         self.loop = _new_loop(self.ident)
         asyncio.set_event_loop(self.loop)
+        self.loop.call_soon(self._run_first, context=self.context.copy())
         self.loop.call_soon(self._pump)
         unenroll = waits.enroll(self._waker) if self._waker is not None else None
         self._started.set()
@@ -213,6 +229,10 @@ class Lane:
             self._stopped.set()
             self._ended()
             del _lanes[self.ident]
+
+    def _run_first(self) -> None:
+        while self._first:
+            self._first.popleft()()
 
     @frames.serving
     def _run_loop(self) -> None:
@@ -357,7 +377,7 @@ class Lane:
         request = context.own()
         found = verdict(frame)
         if self._doors and found in ("user", "outside", "outside-user"):
-            self._latched = None
+            self._latched = self._owed = None
             self._interrupted.update(self._doors)
             assert self.loop is not None
             self.loop.call_soon_threadsafe(self._cancel_suspended, request if found == "user" else None)
@@ -377,6 +397,18 @@ class Lane:
         """Say that the next signal is a look again; return False if there is nothing left to look for."""
         self._looking_again_for = self._latched
         return self._latched is not None
+
+    def strike_again(self) -> bool:
+        """Interrupt the caller's cell once more, soon, or at its end: it did not get the KeyboardInterrupt.
+
+        Main lane's thread only. Return whether there is a cell to interrupt.
+        """
+        request = context.own()
+        if request is None or request not in self._doors or self._look_again is None:
+            return False
+        self._latched = self._owed = request
+        self._look_again(RETRY)
+        return True
 
     def interrupt(self) -> None:
         """End what runs on a lane without signals. From any thread but its own."""
@@ -518,6 +550,10 @@ class Interruptible:
         if task is not None:
             while task.cancelling():  # the cancellation was the interrupt, and it is over
                 task.uncancel()
+        if lane._owed is self._request:
+            lane._owed = None
+            if kind is None:
+                raise KeyboardInterrupt
 
 
 def _set_async_exception(ident: int, kind: type[BaseException]) -> None:

@@ -44,6 +44,19 @@ class KernelMagics(Magics):
         self.shell.payload_manager.write_payload(payload)
 
     @line_magic
+    def gui(self, arg_s: str) -> None:
+        """Let windows of a GUI toolkit live between cells and while a cell waits: `%gui qt`; `%gui` ends it.
+
+        %gui [tk | qt | qt5 | qt6 | gtk3 | gtk4 | wx | osx | asyncio | none]
+
+        Do not start the toolkit's own loop; if a cell does, the kernel waits for it, and an interrupt ends it.
+        """
+        try:
+            self.shell.enable_gui(arg_s.strip() or None)
+        except UsageError as error:
+            print(f"ERROR:root:{error}", file=sys.stderr)  # as IPython, whose cell succeeds, too
+
+    @line_magic
     def clear(self, arg_s: str) -> None:
         """Clear the terminal that the frontend is, if it is one."""
         self.shell.system("clear" if os.name == "posix" else "cls")

@@ -33,8 +33,6 @@ from ipymini.runs import Cell, Overlay, Run
 
 log = logging.getLogger("ipymini.shell")
 
-GUIS = frozenset("inline nbagg webagg notebook ipympl widget qt qt5 qt6 wx tk gtk gtk3 osx macosx asyncio agg".split())
-
 
 def _of_run(name: str) -> Any:
     """Make a property of the shell that is a field of the current run."""
@@ -52,6 +50,7 @@ class ZMQInteractiveShell(LeanShell):
     kernel = AnyTrait()
     iopub = AnyTrait()
     keepkernel_on_exit = None
+    _pump: Any = None  # what serves the windows of the GUI toolkit that is enabled
 
     execution_count = _of_run("execution_count")
     history_manager = _of_run("history")
@@ -282,9 +281,16 @@ class ZMQInteractiveShell(LeanShell):
         self.last_execution_result = None
 
     def excepthook(self, etype: Any, value: Any, tb: TracebackType | None) -> None:
-        """Show an error that a callback (of a GUI toolkit, say) has handed to `sys.excepthook`."""
+        """Show an error that a callback (of a GUI toolkit, say) has handed to `sys.excepthook`.
+
+        A KeyboardInterrupt was meant for the cell that runs the toolkit's loop.
+        """
+        if self._pump is not None and issubclass(etype, KeyboardInterrupt) and self._pump.pass_on():
+            return
+        if issubclass(etype, KeyboardInterrupt):
+            errors.cut_ours(tb)
         if context.own() is None:
-            sys.__excepthook__(etype, value, tb)
+            print("\n".join(errors.plain(etype, value, errors.users_part(tb) or tb)), file=sys.stderr)
         else:
             self.showtraceback((etype, value, tb), tb_offset=0)
 
@@ -326,12 +332,38 @@ class ZMQInteractiveShell(LeanShell):
             if leave is not None:
                 leave()
 
+    # ---- windows -------------------------------------------------------------------------
+
     def enable_gui(self, gui: str | None = None) -> None:
-        """Note which event loop %gui wants. TODO: run it, once there is a `gui` room."""
-        if gui and gui not in GUIS and gui != "none":
-            print(f"ERROR:root:Invalid GUI request {gui!r}, valid ones are:{sorted(GUIS)}", file=sys.stderr)
-            return
-        self.active_eventloop = gui
+        """Let the windows of this toolkit live: between cells, while a cell awaits, in `input()`. None: of no toolkit.
+
+        Raises UsageError, and changes nothing, if there is no such toolkit or if it does not work; also in a subshell.
+        """
+        name = gui if gui and gui != "none" else None
+        if (name or self._pump) and (name != self.active_eventloop or self._pump is None):
+            from ipymini.gui import change
+
+            self._pump = change(self._pump, name, getattr(self.kernel, "main", None))
+        self.active_eventloop = name
+
+    def enable_matplotlib(self, gui: str | None = None) -> Any:
+        """Let matplotlib draw in this GUI or backend. The toolkit comes first: if it fails, nothing has changed."""
+        from IPython.core.pylabtools import find_gui_and_backend
+
+        chosen, active = self.pylab_gui_select, self.active_eventloop
+        name = find_gui_and_backend(gui, chosen)[0]
+        try:
+            if name is not None:
+                self.enable_gui(chosen or name)  # IPython stays with the first one, and says so
+            return super().enable_matplotlib(gui)
+        except BaseException:
+            self.pylab_gui_select = chosen
+            self.enable_gui(active)
+            raise
+
+    def meanwhile(self) -> float | None:
+        """Serve windows once while a cell waits; return the seconds until the next time, or None if there are none."""
+        return self._pump.meanwhile() if self._pump is not None else None
 
     def show_usage(self) -> None:
         """Page IPython's usage."""

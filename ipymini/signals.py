@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from types import FrameType
@@ -18,7 +19,8 @@ def handle(on_sigint: Handler, on_sigterm: Handler) -> None:
 
     def ours(number: int, frame: FrameType | None) -> None:
         if os.getpid() == process:
-            kernels[number](number, frame)
+            # Not `frame`: matplotlib hands on a signal that it has kept back, with the frame of then, which has ended.
+            kernels[number](number, sys._getframe(1))
         else:  # a child so young that `in_child` has not run: the signal is for it all the same
             signal.signal(number, pythons[number])
             os.kill(os.getpid(), number)

@@ -13,8 +13,9 @@ import os
 import threading
 import warnings
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from ipymini import context
@@ -53,6 +54,8 @@ class Stdin:
         self._waiters: tuple[Waiter, ...] = ()
         self._open: frozenset[Request] = frozenset()  # requests whose cells run and may ask
         self.unsupported: Callable[[str], Exception] = StdinNotSupported  # IPython's own class, once it is there
+        # What cannot wait for an answer (windows); returns the seconds until it is due again, or None: never.
+        self.meanwhile: Callable[[], float | None] = lambda: None
 
     def allow(self, request: Request) -> None:
         """Let the cell of this request ask, until `disallow`."""
@@ -97,9 +100,11 @@ class Stdin:
             raise EOFError
         return answer
 
-    @staticmethod
     @safe_point
-    def _wait(waiter: Waiter) -> "str | BaseException":
+    def _wait(self, waiter: Waiter) -> "str | BaseException":
+        while (seconds := self.meanwhile()) is not None:
+            with suppress(Empty):
+                return waiter.answers.get(timeout=seconds)
         return waiter.answers.get()
 
     def answer(self, reply: Request) -> None:
