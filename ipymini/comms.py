@@ -8,6 +8,7 @@ import logging
 import sys
 from collections import OrderedDict
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import comm
@@ -50,6 +51,12 @@ class Comms(CommManager):
 
     kernel: Any = None
     asked: OrderedDict[str, str | None] = OrderedDict()  # questions without an answer yet, and which subshell asked
+
+    def __init__(self, *, kernel: Any = None, **ignored: Any):
+        """`kernel`: of somebody who has kernels of his own, as panel and solara have."""
+        super().__init__()
+        if kernel is not None:
+            self.kernel = kernel
 
     def addressee(self, request: Request) -> str | None:
         """Return the subshell that a comm message is for. I/O thread; each look-up is atomic.
@@ -94,6 +101,20 @@ def _frozen(buffer: Any) -> Any:
     return view if view.readonly and view.contiguous else view.tobytes()
 
 
+class Guarded(ModuleType):
+    """The `comm` package, which does not let ipykernel take its entry points over.
+
+    ipykernel does that when `ipykernel.ipkernel` is imported, and sends the comms of its own kernel, which does not
+    run: all widgets would be silently dead from then on. Others may set what they like.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in ("create_comm", "get_comm_manager"):
+            if str(getattr(value, "__module__", "")).startswith("ipykernel."):
+                return
+        super().__setattr__(name, value)
+
+
 class _ToStderr(logging.Handler):
     """Shows what the `comm` package logs to whoever caused it."""
 
@@ -108,11 +129,13 @@ def install(send: Callable[..., None], kernel: Any = None) -> tuple[Comms, Calla
     Comm._send = staticmethod(send)
     before = comm.create_comm, comm.get_comm_manager
     comm.create_comm, comm.get_comm_manager = Comm, lambda: manager
+    kind, comm.__class__ = comm.__class__, Guarded
     logger, handler = logging.getLogger("Comm"), _ToStderr(logging.WARNING)
     logger.addHandler(handler)
     propagate, logger.propagate = logger.propagate, False
 
     def undo() -> None:
+        comm.__class__ = kind
         comm.create_comm, comm.get_comm_manager = before
         logger.removeHandler(handler)
         logger.propagate = propagate

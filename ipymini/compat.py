@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any
 
 import comm
-from traitlets.config import Config, SingletonConfigurable
+from traitlets.config import Application, Config, SingletonConfigurable
 
 from ipymini import about, context
 from ipymini.messages import SESSION, Content, Request
@@ -183,6 +183,11 @@ class IPythonKernel(Kernel):
         """What `get_ipython().config` is: solara and users look for `IPKernelApp.connection_file` in it."""
         shell = self.shell
         return shell.config if shell is not None else Config()
+
+    @property
+    def parent(self) -> Any:  # type: ignore[override]
+        """The IPKernelApp, or what takes its place: spyder, users."""
+        return Application.instance() if self.shell is not None and Application.initialized() else None
 
     user_ns = property(lambda self: self.shell.user_ns, lambda self, names: setattr(self.shell, "user_ns", names))
     user_module = property(lambda self: self.shell.user_module)

@@ -180,11 +180,11 @@ class Kernel:
         self._undo.append(self.stdin.install())
         self._undo.append(breakpoint.install(lambda: self._debugger))
         self._undo.append(nesting.install(self._is_our_loop))
-        from ipymini import compat
+        from ipymini import compat, standins
         from ipymini.bridge import Bridge
 
         known, undo = compat.install(self, HANDLERS)
-        self._undo.append(undo)
+        self._undo += [undo, standins.install()]
         self._bridge = Bridge(
             iopub=self.iopub,
             stdin=self.stdin,

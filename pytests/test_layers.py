@@ -26,7 +26,7 @@ FLOORS = [
     ],
     ["iopub", "stdin", "streams"],
     ["bridge", "startup", "completion", "shell", "lean", "runs", "display", "errors", "compiler"]  # IPython's half
-    + ["history", "archive", "magics", "comms", "compat", "gui"]
+    + ["history", "archive", "magics", "comms", "compat", "roles", "standins", "gui"]
     + [
         "debugger",
         "commands",
@@ -61,6 +61,8 @@ ARROWS = {
     "tracer": {"breakpoint", "quirks"},
     "breakpoint": {"cellpdb"},
     "cellpdb": {"quirks"},
+    "roles": {"comms", "compat"},
+    "standins": {"roles"},
     "kernel": {"handlers", "cells"},
     "__main__": {"kernel", "kernelspec"},
     "launcher": {"__main__"},
@@ -82,7 +84,7 @@ OUTSIDE = {
     "_pydevd_bundle": {"tracer", "quirks"},
     "_pydevd_sys_monitoring": {"tracer", "quirks"},
     "jupyter_core": {"kernelspec", "shell", "magics", "launcher", "__main__"},
-    "jupyter_client": {"magics", "compat", "__main__"},
+    "jupyter_client": {"magics", "compat", "roles", "__main__"},
     "tornado": {"compat"},
     "jedi": {"completion"},
     "psutil": {"processes"},

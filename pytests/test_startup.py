@@ -10,10 +10,10 @@ from harness import REPOSITORY, KernelUnderTest, start_kernel
 LATER = (
     "jupyter_client", "tornado", "jedi", "parso", "debugpy", "pydevd", "_pydevd_bundle", "prompt_toolkit", "psutil",
     "matplotlib", "numpy", "pandas", "sqlite3", "_sqlite3", "pexpect", "unittest", "pydoc", "pdb", "bdb", "doctest",
-    "concurrent.futures.process", "multiprocessing", "xml", "http", "urllib.request", "email", "ipykernel", "nbformat",
+    "concurrent.futures.process", "multiprocessing", "xml", "http", "urllib.request", "email", "ipykernel.kernelbase", "nbformat",
     "dateutil", "IPython.terminal", "IPython.core.application", "IPython.core.completer", "IPython.core.debugger",
     "IPython.extensions.storemagic", "matplotlib_inline.backend_inline", "ipymini.debugger", "ipymini.kernelspec",
-    "ipymini.magics",
+    "ipymini.magics", "ipymini.roles", "ipymini.gui", "tkinter",
 )  # fmt: skip
 
 
