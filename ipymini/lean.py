@@ -9,12 +9,14 @@ import asyncio
 import os
 from collections.abc import Coroutine
 from contextlib import nullcontext
+from copy import copy
 from typing import Any
 
 from IPython.core import page
 from IPython.core.autocall import ZMQExitAutocall
 from IPython.core.builtin_trap import BuiltinTrap
 from IPython.core.interactiveshell import InteractiveShell
+from IPython.core.oinspect import Inspector
 from traitlets import Instance, Type, default
 
 from ipymini.compiler import CellCompiler
@@ -43,6 +45,14 @@ class NeverTrapped(BuiltinTrap):
         return False
 
 
+class SharedInspector(Inspector):
+    """Colours each text with a parser of its own: IPython.s writes into itself, and lanes ask at once."""
+
+    def format(self, *args: Any, **kwargs: Any) -> Any:
+        """Return source code with colours."""
+        return copy(self.parser).format(*args, **kwargs)
+
+
 class AsyncioRunner:
     """Runs what a nested `run_cell` or a start-up line awaits, on a loop of its own: the lane's may be running."""
 
@@ -58,6 +68,7 @@ class LeanShell(InteractiveShell):
     """IPython's shell, as far as it differs whoever uses it. Made once; its parts are safe for several lanes."""
 
     displayhook_class: Any = Type(ZMQShellDisplayHook)
+    inspector_class: Any = Type(SharedInspector)
     display_pub_class = Type(ZMQDisplayPublisher)
     compiler_class = Type(CellCompiler)
     profile_dir = Instance("IPython.core.profiledir.ProfileDir", allow_none=True)  # not application's: 5 ms

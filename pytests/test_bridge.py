@@ -380,6 +380,30 @@ def test_edit_asks_the_frontend(main, tmp_path):
     assert reply["payload"] == [{"source": "edit_magic", "filename": str(file), "line_number": None}]
 
 
+def test_lanes_inspect_side_by_side(main):  # B4
+    wrong = []
+
+    def inspects():
+        for _ in range(300):
+            try:
+                text = main.bridge.shell.inspector.format("def f(x): return x + 1")
+            except Exception as error:
+                text = repr(error)
+            wrong.extend([] if "return" in text and "\n" in text else [text])
+
+    threads = [threading.Thread(target=inspects) for n in range(4)]
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(20)
+    finally:
+        sys.setswitchinterval(before)
+    assert wrong == []
+
+
 def test_subshells_that_come_and_go_at_once_lose_nothing(main):  # B9
     shell, lost = main.bridge.shell, []
     others = {f"other {n}": shell._main_run for n in range(300)}  # a long table, so that others come in between
