@@ -11,9 +11,9 @@ import faulthandler
 import gc
 import logging
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from ipymini import __version__, signals
 
@@ -51,25 +51,39 @@ def main(argv: list[str] | None = None) -> int:
     return run_kernel(argv)
 
 
-def run_kernel(argv: list[str], bound: Callable[[Any], None] = lambda connection: None) -> int:
+def run(
+    connection_file: str | Path | None = None, user_ns: dict[str, Any] | None = None, argv: Sequence[str] = ()
+) -> NoReturn:
+    """Make this process a kernel, and end it with the kernel: for launchers of your own. On the main thread.
+
+    `user_ns`: what cells find in their namespace; `argv`: options of the command line.
+    """
+    given = ["-f", str(connection_file)] if connection_file else []
+    sys.exit(run_kernel([*given, *argv], user_ns=user_ns))
+
+
+def run_kernel(
+    argv: list[str],
+    bound: Callable[[Any], None] = lambda connection: None,
+    user_ns: dict[str, Any] | None = None,
+) -> int:
     """Run a kernel in this process until it is shut down; does not return, so that no thread can hold up the exit.
 
-    `bound` is told the connection when its ports are ours.
+    `bound` is told the connection when its ports are ours. Returns 1 if it cannot start.
     """
     gc.disable()  # importing makes many objects and no garbage
     sys.setswitchinterval(SWITCH_INTERVAL)
     file, given, rest = split_options(argv)
     start_logging("DEBUG" if "--debug" in rest else os.environ.get("IPYMINI_LOG_LEVEL", "WARNING"))
-    from ipymini import connection
-    from ipymini.channels import CannotBind
+    from ipymini import connect
     from ipymini.kernel import Kernel
     from ipymini.messages import IpyminiError
 
     try:
-        path, owned, wanted = find_connection(file, given)
-        kernel = Kernel(wanted, file=path, owns_file=owned, argv=rest, owns_process=True)
+        path, owned, wanted = connect.find(file, given)
+        kernel = Kernel(wanted, file=path, owns_file=owned, argv=rest, owns_process=True, user_ns=user_ns)
         bound(kernel.connection)
-    except (CannotBind, connection.BadConnectionFile, IpyminiError) as error:
+    except IpyminiError as error:
         print(f"ipymini: {error}", file=sys.stderr)
         return 1
     signals.handle(kernel.on_sigint, kernel.on_sigterm)
@@ -79,7 +93,7 @@ def run_kernel(argv: list[str], bound: Callable[[Any], None] = lambda connection
     except BaseException as error:  # sys.stderr is a stream of ours by now: only the log still reaches the terminal
         expected = isinstance(error, IpyminiError)  # its text says it all
         logging.getLogger("ipymini").critical("the kernel could not start: %s", error, exc_info=not expected)
-        if owned and path is not None:
+        if owned:
             path.unlink(missing_ok=True)
         os._exit(1)
     if owned and not os.environ.get("JPY_PARENT_PID"):
@@ -113,28 +127,6 @@ def split_options(argv: list[str]) -> tuple[Path | None, dict[str, Any], list[st
         else:
             rest.append(word)
     return file, given, rest
-
-
-def find_connection(file: Path | None, given: dict[str, Any]) -> tuple[Path | None, bool, Any]:
-    """Return the connection file, whether it is ours to write and remove, and what it says.
-
-    A file that exists is read; ports that are 0 are chosen, and then it is written back. One that does not
-    exist, or none at all, is made, in Jupyter's runtime directory unless the path says where.
-    """
-    from ipymini import connection
-
-    if file is not None and file.exists():
-        found = connection.read(file)
-        merged = connection.parse({**found.as_dict(), **given}) if given else found
-        return file, False, merged
-    if file is None or file.parent == Path("."):
-        from jupyter_core.paths import jupyter_runtime_dir
-
-        candidate = Path(jupyter_runtime_dir()) / (file.name if file else f"kernel-{os.getpid()}.json")
-        if file is not None and candidate.exists():
-            return candidate, False, connection.read(candidate)
-        file = candidate
-    return file, True, connection.new(kernel_name="ipymini", **given)
 
 
 def start_logging(level: str) -> None:

@@ -28,6 +28,11 @@ def serve(kernel: "Kernel | None") -> None:
     _kernel = kernel
 
 
+def kernel() -> "Kernel | None":
+    """Return the kernel of this process, if there is one."""
+    return _kernel
+
+
 def _here() -> "tuple[Kernel, Request]":
     request = context.current()
     if _kernel is None or request is None:

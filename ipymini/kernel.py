@@ -83,7 +83,12 @@ class Kernel:
         user_module: Any = None,
         owns_process: bool = False,
     ):
-        """Bind. `owns_process`: descriptors are captured, and at the end exit functions run and children end."""
+        """Bind, on the thread that will `start` and `run`. Only the main thread has signals: on any other one the main
+        lane is interrupted as a subshell's is.
+
+        `owns_process`: descriptors are captured, and at the end exit functions run and children end. Without it there
+        is a program around the kernel, to which belongs what no request has caused: its prints, its `input()`.
+        """
         self.channels = Channels(connection, self.route, ended=self._io_ended)
         self._wanted, self.connection = connection, self.channels.connection  # with the ports that were chosen
         self.connection_file = file
@@ -92,7 +97,12 @@ class Kernel:
         self._owns_process = owns_process
         self.iopub = IOPub(self.channels)
         self.stdin = Stdin(self.channels)
-        self.main = Lane("ipymini-main", self.handle, look_again=self._look_again, held=self._held)
+        self._has_signals = threading.current_thread() is threading.main_thread()
+        self.main = (
+            Lane("ipymini-main", self.handle, look_again=self._look_again, held=self._held)
+            if self._has_signals
+            else self._lane_without_signals("ipymini-main")
+        )
         self.control = Lane("ipymini-control", self._serve_control)
         self.language = Lane("ipymini-language", self.handle)
         self.subshells: dict[str, Lane] = {}
@@ -112,7 +122,7 @@ class Kernel:
         self._priming = False
         self._quiet_since = 0.0  # when the last cell ended
         self._lanes_ended = False
-        self._had_subshells = False
+        self._had_subshells = self._waits_are_cut = False
         self._leaving: dict[str, Lane] = {}  # deleted subshells whose lanes have not ended yet; replaced
         self._struck_until = 0.0  # until then (monotonic) a SIGINT is taken for ours: child lanes have had theirs
         self._dying = False
@@ -154,10 +164,10 @@ class Kernel:
 
     def _strike(self, ident: int) -> None:
         """Interrupt one lane, by its thread: what the debugger asks for where a stopped thread evaluates something."""
-        if ident == self.main.ident:
+        if ident == self.main.ident and self._has_signals:
             self._struck_until = monotonic() + OWN_SIGNAL
             signal.pthread_kill(ident, signal.SIGINT)
-        for lane in self._children():
+        for lane in self._without_signals():
             if lane.ident == ident:
                 lane.interrupt()
 
@@ -172,12 +182,14 @@ class Kernel:
         self.iopub.status("starting", parent=None)
         self.control.start()
         self._undo.append(context.install())
-        self._undo.append(streams.install(self.channels))
+        self._undo.append(streams.install(self.channels, shared=not self._owns_process))
+        if not self._has_signals:
+            self._cut_waits()
         if self._owns_process:
             self._undo.append(signals.hurry(self.channels.watch, lambda: self.main.ident))
             self.descriptors = streams.Descriptors(self.channels)
             self._undo.append(self.descriptors.install())
-        self._undo.append(self.stdin.install())
+        self._undo.append(self.stdin.install(shared=not self._owns_process))
         self._undo.append(breakpoint.install(lambda: self._debugger))
         self._undo.append(nesting.install(self._is_our_loop))
         from ipymini import compat, standins
@@ -218,6 +230,10 @@ class Kernel:
             self.main.run()
         finally:
             self._close()
+
+    def close(self) -> None:
+        """Put everything away without having run: `start` has failed. On its thread."""
+        self._close()
 
     def begin_stopping(self, *, restart: bool = False) -> bool:
         """Take no new work from now on. Return the restart flag, of the first call. Any thread."""
@@ -471,13 +487,22 @@ class Kernel:
             self.channels.call(self._interrupt_children)
         self.main.on_sigint(signum, frame)
 
+    @property
+    def is_running(self) -> bool:
+        """Whether an interrupt would end something."""
+        return any(lane.is_running for lane in (self.main, *self._children()))
+
     def interrupt(self, *, children: bool = True) -> None:
         """End what runs on every lane; nothing if nothing runs. Any thread.
 
         `children`: the processes of our group get the signal too, if we lead it.
         """
         busy = self._interrupt_children()
-        leads = children and os.getpgid(0) == os.getpid()
+        if not self._has_signals:
+            if self.main.is_running:
+                self.main.interrupt()
+            return
+        leads = children and self._owns_process and os.getpgid(0) == os.getpid()
         if not (self.main.is_running or (busy and leads)):
             return
         self._struck_until = monotonic() + OWN_SIGNAL
@@ -502,6 +527,28 @@ class Kernel:
         """Return the lanes of all subshells, those that are on their way out included."""
         return [*self.subshells.values(), *self._leaving.values()]
 
+    def _without_signals(self) -> list[Lane]:
+        return self._children() if self._has_signals else [self.main, *self._children()]
+
+    def _lane_without_signals(self, name: str, ended: Callable[[Lane], None] = lambda lane: None) -> Lane:
+        """Make a lane that runs cells on a thread that gets no signals."""
+        lane = Lane(
+            name,
+            self.handle,
+            runs_cells=True,
+            held=self._held,
+            later=self.channels.later,
+            end_waits=lambda requests: self._end_waits(lane, requests),
+            ended=lambda: ended(lane),
+        )
+        return lane
+
+    def _cut_waits(self) -> None:
+        """Let interrupts end the waits of lanes without signals. Once."""
+        if not self._waits_are_cut:
+            self._waits_are_cut = True
+            self._undo.append(waits.install())
+
     def _look_again(self, seconds: float) -> None:
         self.channels.later(seconds, self._signal_again)
 
@@ -518,18 +565,11 @@ class Kernel:
     def open_subshell(self) -> str:
         """Make a lane with a run state of its own; it serves when this returns. Any lane."""
         subshell_id = str(uuid4())
-        if not self._had_subshells:
-            self._had_subshells = True
-            self._undo.append(waits.install())
+        self._had_subshells = True
+        self._cut_waits()
         self.bridge.open_subshell(subshell_id)
-        lane = Lane(
-            f"ipymini-subshell-{subshell_id[:4]}",
-            self.handle,
-            runs_cells=True,
-            held=self._held,
-            later=self.channels.later,
-            end_waits=lambda requests: self._end_waits(lane, requests),
-            ended=lambda: self._subshell_ended(subshell_id, lane),
+        lane = self._lane_without_signals(
+            f"ipymini-subshell-{subshell_id[:4]}", ended=lambda lane: self._subshell_ended(subshell_id, lane)
         )
         lane.start()
         with self._once:

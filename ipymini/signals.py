@@ -11,11 +11,16 @@ from typing import Any
 Handler = Callable[[int, FrameType | None], None]
 
 
-def handle(on_sigint: Handler, on_sigterm: Handler) -> None:
-    """Take SIGINT and SIGTERM for the kernel; forked children get Python's own handlers back. On the main thread."""
+def handle(on_sigint: Handler, on_sigterm: Handler | None) -> Callable[[], None]:
+    """Take SIGINT, and SIGTERM unless None, for the kernel; return the undo. On the main thread.
+
+    Forked children get Python's own handlers back.
+    """
     process = os.getpid()
-    kernels: dict[int, Any] = {signal.SIGINT: on_sigint, signal.SIGTERM: on_sigterm}
-    pythons: dict[int, Any] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    kernels: dict[int, Any] = {signal.SIGINT: on_sigint}
+    pythons: dict[int, Any] = {signal.SIGINT: signal.default_int_handler}
+    if on_sigterm is not None:
+        kernels[signal.SIGTERM], pythons[signal.SIGTERM] = on_sigterm, signal.SIG_DFL
 
     def ours(number: int, frame: FrameType | None) -> None:
         if os.getpid() == process:
@@ -30,10 +35,12 @@ def handle(on_sigint: Handler, on_sigterm: Handler) -> None:
     masks = threading.local()
 
     def before() -> None:
-        masks.kept = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        if signal.SIGTERM in kernels:
+            masks.kept = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
     def in_parent() -> None:
-        signal.pthread_sigmask(signal.SIG_SETMASK, masks.kept)
+        if (kept := masks.__dict__.pop("kept", None)) is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, kept)
 
     def in_child() -> None:
         for number, handler in pythons.items():
@@ -41,9 +48,16 @@ def handle(on_sigint: Handler, on_sigterm: Handler) -> None:
                 signal.signal(number, handler)
         in_parent()
 
-    for number in kernels:
-        signal.signal(number, ours)
+    before_us = {number: signal.signal(number, ours) for number in kernels}
     os.register_at_fork(before=before, after_in_parent=in_parent, after_in_child=in_child)
+
+    def undo() -> None:
+        for number, handler in before_us.items():
+            if signal.getsignal(number) is ours and handler is not None:  # None: it was no handler of Python's
+                signal.signal(number, handler)
+        kernels.clear()  # Python never forgets the hooks of a fork, and they know us
+
+    return undo
 
 
 def hurry(watch: Callable[[int, Callable[[], None]], None], main: Callable[[], int | None]) -> Callable[[], None]:

@@ -137,8 +137,10 @@ class Stdin:
         """End every question: the kernel stops."""
         self.abandon([waiter.request for waiter in self._waiters], error)
 
-    def install(self) -> Callable[[], None]:
+    def install(self, *, shared: bool = False) -> Callable[[], None]:
         """Replace `input` and `getpass.getpass` for the whole process, once; return the undo.
+
+        `shared`: the program around the kernel keeps them for itself; what a cell has caused asks the frontend.
 
         Not around each cell: an async cell that awaits before `input()`, and a subshell's cell that ends
         meanwhile, must find it in place.
@@ -146,9 +148,13 @@ class Stdin:
         before: tuple[Any, Any] = (builtins.input, getpass.getpass)
 
         def kernel_input(prompt: object = "", /) -> str:
+            if shared and context.own() is None:
+                return str(before[0](prompt))
             return self.ask(str(prompt))
 
         def kernel_getpass(prompt: str = "Password: ", stream: Any = None, **unsupported: Any) -> str:
+            if shared and context.own() is None:
+                return str(before[1](prompt, stream, **unsupported))
             if stream is not None or unsupported:
                 warnings.warn(
                     "stream and echo_char have no effect: the frontend shows the prompt", UserWarning, stacklevel=2

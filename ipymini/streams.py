@@ -154,6 +154,30 @@ class OutStream(io.TextIOBase):
         _write_all(self._descriptor, (lines + newline).encode("utf-8", "replace"))
 
 
+class SharedStream(OutStream):
+    """A stream in a program that is more than its kernel: what no request has caused goes where it went before."""
+
+    def __init__(self, name: str, descriptor: int, channels: Channels, before: Any):
+        super().__init__(name, descriptor, channels)
+        self._before = before
+
+    def write(self, text: str, /) -> int:
+        """Write a text of a cell's; any other is the program's own."""
+        if isinstance(text, str) and _own() is None and self._child is None and self._before is not None:
+            return int(self._before.write(text) or 0)
+        return super().write(text)
+
+    def flush(self) -> None:
+        """Flush both."""
+        super().flush()
+        if _own() is None and self._before is not None:
+            self._before.flush()
+
+    def fileno(self) -> int:
+        """Return the descriptor of the program's stream: nothing is captured."""
+        return int(self._before.fileno()) if self._before is not None else self._descriptor
+
+
 class ByteStream(io.RawIOBase):
     """`sys.stdout.buffer`: bytes are decoded as UTF-8 and written to the text stream."""
 
@@ -288,10 +312,15 @@ def _enlarge(pipe: int) -> None:
             continue  # more than this user may have
 
 
-def install(channels: Channels) -> Callable[[], None]:
-    """Replace `sys.stdout` and `sys.stderr`; in forked children they write to the descriptors. Return the undo."""
+def install(channels: Channels, *, shared: bool = False) -> Callable[[], None]:
+    """Replace `sys.stdout` and `sys.stderr`; in forked children they write to the descriptors. Return the undo.
+
+    `shared`: the program around the kernel keeps them for what it writes itself.
+    """
     before = (sys.stdout, sys.stderr)
     out, err = OutStream("stdout", 1, channels), OutStream("stderr", 2, channels)
+    if shared:
+        out, err = SharedStream("stdout", 1, channels, before[0]), SharedStream("stderr", 2, channels, before[1])
     sys.stdout, sys.stderr = out, err
     in_child: list[Callable[[], None]] = [channels.abandon, out.enter_child, err.enter_child]
     os.register_at_fork(after_in_child=lambda: [enter() for enter in in_child])  # Python never forgets this one

@@ -38,7 +38,7 @@ FLOORS = [
         "breakpoint",
         "cellpdb",
     ],  # and debugpy's
-    ["kernel", "handlers", "cells", "kernelspec", "launcher", "__main__"],
+    ["kernel", "handlers", "cells", "kernelspec", "launcher", "embed", "connect", "__main__"],
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 
@@ -64,11 +64,13 @@ ARROWS = {
     "roles": {"comms", "compat"},
     "standins": {"roles"},
     "kernel": {"handlers", "cells"},
-    "__main__": {"kernel", "kernelspec"},
+    "embed": {"kernel", "cells", "connect"},
+    "connect": {"cells"},
+    "__main__": {"kernel", "kernelspec", "connect"},
     "launcher": {"__main__"},
 }
 
-UP = {"__init__": {"cells"}}  # the package's front door: what cells may call, imported on demand
+UP: dict = {}  # nothing: the package's front door imports on demand, by name
 
 # Who may import what does not come with Python. Floor 0 and all that is not named: nothing.
 OUTSIDE = {
@@ -83,8 +85,8 @@ OUTSIDE = {
     "_pydev_bundle": {"tracer", "quirks"},
     "_pydevd_bundle": {"tracer", "quirks"},
     "_pydevd_sys_monitoring": {"tracer", "quirks"},
-    "jupyter_core": {"kernelspec", "shell", "magics", "launcher", "__main__"},
-    "jupyter_client": {"magics", "compat", "roles", "__main__"},
+    "jupyter_core": {"kernelspec", "shell", "magics", "launcher", "connect"},
+    "jupyter_client": {"magics", "compat", "roles", "connect"},
     "tornado": {"compat"},
     "jedi": {"completion"},
     "psutil": {"processes"},
