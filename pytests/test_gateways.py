@@ -1,19 +1,22 @@
-"""The real gateway_provisioners start kernels through our launcher: on this machine, and over ssh on "another" one."""
+"""Real gateways start kernels through our launcher: gateway_provisioners here and over ssh, and Enterprise Gateway."""
 
 import asyncio
 import json
+import os
 import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
-from harness import REPOSITORY
+from harness import REPOSITORY, free_ports
 from jupyter_client import AsyncKernelManager
 from jupyter_client.kernelspec import KernelSpecManager
-
-pytestmark = pytest.mark.peers
+from jupyter_client.session import Session
+from tornado.httpclient import AsyncHTTPClient
+from tornado.websocket import websocket_connect
 
 DEADLINE = 30.0
 ELSEWHERE = "127.0.0.2"  # an address that the provisioner does not take for this machine's, though it is
@@ -115,6 +118,7 @@ async def result_of(client, code):
     return found[0] if found else None
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize("encryption", ["disabled", "required"])
 def test_gateway_provisioners_start_a_kernel_here(gateway, tmp_path, encryption):
     asyncio.run(work(gateway("localhost", encryption), tmp_path))
@@ -170,7 +174,108 @@ def host(tmp_path, monkeypatch):
         transport.close()
 
 
+@pytest.mark.peers
 def test_gateway_provisioners_start_a_kernel_over_ssh(gateway, host, tmp_path):
     asyncio.run(work(gateway(ELSEWHERE, "required"), tmp_path))
 
     assert [("nohup" in command, "ipymini.launcher" in command) for command in host] == [(True, True)] * 2
+
+
+OLD_ARGV = [
+    *(sys.executable, "-m", "ipymini.launcher", "--RemoteProcessProxy.kernel-id", "{kernel_id}"),
+    *("--RemoteProcessProxy.response-address", "{response_address}", "--RemoteProcessProxy.public-key", "{public_key}"),
+    *("--RemoteProcessProxy.port-range", "{port_range}"),
+    *("--RemoteProcessProxy.spark-context-initialization-mode", "none"),
+]
+
+
+@pytest.fixture
+def enterprise_gateway(tmp_path):
+    """The address of an Enterprise Gateway in an environment of its own: it wants a jupyter_client of years ago."""
+    venv = tmp_path / "venv"
+    subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True, timeout=120)
+    pip = [venv / "bin" / "python", "-m", "pip", "install", "-q"]
+    subprocess.run([*pip, "jupyter_enterprise_gateway>=3.2"], check=True, timeout=600)
+    directory = tmp_path / "kernels" / "far"
+    directory.mkdir(parents=True)
+    proxy = "enterprise_gateway.services.processproxies.distributed.DistributedProcessProxy"
+    metadata = {"process_proxy": {"class_name": proxy, "config": {"remote_hosts": "localhost"}}}
+    spec = {"argv": OLD_ARGV, "display_name": "far", "language": "python", "metadata": metadata}
+    (directory / "kernel.json").write_text(json.dumps(spec))
+    environment = {
+        **{name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")},
+        **{name: str(tmp_path / name) for name in ("HOME", "IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR")},
+        "JUPYTER_PATH": str(tmp_path),
+        "EG_RESPONSE_IP": "127.0.0.1",
+        "EG_KERNEL_LOG_DIR": str(tmp_path),
+        "EG_UNAUTHORIZED_USERS": "nobody",
+    }
+    port, log = free_ports(1)[0], (tmp_path / "gateway.log").open("w")
+    server = subprocess.Popen(
+        [venv / "bin" / "jupyter-enterprisegateway", "--ip=127.0.0.1", f"--port={port}", "--port_retries=0"],
+        env=environment, stdout=log, stderr=log,
+    )  # fmt: skip
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait(DEADLINE)
+        print((tmp_path / "gateway.log").read_text())
+        print(*(file.read_text() for file in tmp_path.glob("kernel-*.log")), sep="\n")
+
+
+async def ask(address, method, path, **body):
+    """Return what the gateway's REST interface says."""
+    url = f"http://{address}/api/{path}"
+    raw = None if method in ("GET", "DELETE") else json.dumps(body)
+    reply = await AsyncHTTPClient().fetch(url, method=method, body=raw, request_timeout=DEADLINE)
+    return json.loads(reply.body) if reply.body else None
+
+
+async def cell_by_websocket(address, kernel_id, code, when_it_prints=None):
+    """Return the results of a cell and how it ended, as a notebook's frontend learns it."""
+    socket = await websocket_connect(f"ws://{address}/api/kernels/{kernel_id}/channels")
+    message = Session().msg(
+        "execute_request", {"code": code, "silent": False, "store_history": True, "allow_stdin": False}
+    )
+    await socket.write_message(json.dumps({**message, "channel": "shell"}, default=str))
+    found = []
+    while True:
+        said = json.loads(await asyncio.wait_for(socket.read_message(), DEADLINE))
+        if said["parent_header"].get("msg_id") != message["header"]["msg_id"]:
+            continue
+        if said["msg_type"] == "stream" and when_it_prints is not None:
+            await when_it_prints
+        if said["msg_type"] == "execute_result":
+            found.append(said["content"]["data"]["text/plain"])
+        if said["msg_type"] == "status" and said["content"]["execution_state"] == "idle":
+            socket.close()
+            return found
+        if said["msg_type"] == "error":
+            found.append(said["content"]["ename"])
+
+
+@pytest.mark.slow
+def test_enterprise_gateway_starts_a_kernel(enterprise_gateway):
+    async def visit():
+        def ask_for(method, path, **body):
+            return ask(enterprise_gateway, method, path, **body)
+
+        end = time.monotonic() + DEADLINE
+        while True:
+            try:
+                await ask_for("GET", "kernelspecs")
+                break
+            except OSError:
+                assert time.monotonic() < end, "the gateway does not start"
+                await asyncio.sleep(0.1)
+        kernel = (await ask_for("POST", "kernels", name="far", env={"KERNEL_USERNAME": "somebody"}))["id"]
+        assert await cell_by_websocket(enterprise_gateway, kernel, "40 + 2") == ["42"]
+        interrupt = ask_for("POST", f"kernels/{kernel}/interrupt")
+        endless = "print('begun'); import time; time.sleep(600)"
+        assert await cell_by_websocket(enterprise_gateway, kernel, endless, interrupt) == ["KeyboardInterrupt"]
+        await ask_for("POST", f"kernels/{kernel}/restart")
+        assert await cell_by_websocket(enterprise_gateway, kernel, "40 + 2") == ["42"]
+        await ask_for("DELETE", f"kernels/{kernel}")
+
+    asyncio.run(visit())
