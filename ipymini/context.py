@@ -87,9 +87,8 @@ def drive(request: Request, work: Coroutine[Any, Any, None]) -> Generator[Any, A
     """
     value: Any = None
     error: BaseException | None = None
-    loop = asyncio.get_running_loop()
-    task = asyncio.current_task()
-    assert task is not None
+    loop = events._get_running_loop()
+    task = tasks.current_task(loop) if loop is not None else None  # none: inside a plain cell, for `process_events`
     while True:
         token = _request.set(request)
         try:
@@ -98,7 +97,7 @@ def drive(request: Request, work: Coroutine[Any, Any, None]) -> Generator[Any, A
             return
         finally:
             _request.reset(token)
-            if events._get_running_loop() is not loop or tasks.current_task(loop) is not task:
+            if events._get_running_loop() is not loop or (loop is not None and tasks.current_task(loop) is not task):
                 _put_right(loop, task)
         value, error = None, None
         try:
@@ -107,14 +106,17 @@ def drive(request: Request, work: Coroutine[Any, Any, None]) -> Generator[Any, A
             error = thrown
 
 
-def _put_right(loop: asyncio.AbstractEventLoop, task: "asyncio.Task[Any]") -> None:
+def _put_right(loop: asyncio.AbstractEventLoop | None, task: "asyncio.Task[Any] | None") -> None:
     """Tell asyncio again what runs on this thread: an interrupt can strike `asyncio.run` as it cleans up."""
     events._set_running_loop(loop)
+    if loop is None:
+        return
     stranger = tasks.current_task(loop)
     if stranger is not task:
         if stranger is not None:
             tasks._leave_task(loop, stranger)
-        tasks._enter_task(loop, task)
+        if task is not None:
+            tasks._enter_task(loop, task)
 
 
 def install() -> Callable[[], None]:
