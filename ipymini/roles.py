@@ -3,11 +3,7 @@
 `standins` gives these the names that they are known by.
 """
 
-import json
 import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 from IPython.core.application import BaseIPythonApplication
@@ -66,41 +62,6 @@ class IPKernelApp(BaseIPythonApplication):
 
 
 launch_new_instance = IPKernelApp.launch_instance
-
-# ---- ipykernel.connect ------------------------------------------------------------------
-
-
-def get_connection_file(app: Any = None) -> str:
-    """Return the path of this kernel's connection file. Raise RuntimeError if it has none."""
-    file = str((app or IPKernelApp.instance()).connection_file)
-    if not file:
-        raise RuntimeError("expected a kernel that was started with a connection file; this one was not")
-    return file
-
-
-def _find(connection_file: str | None) -> str:
-    if connection_file is None:
-        return get_connection_file()
-    from jupyter_client.connect import find_connection_file
-
-    return str(find_connection_file(connection_file))
-
-
-def get_connection_info(connection_file: str | None = None, unpack: bool = False) -> str | Content:
-    """Return the text of a connection file, or (`unpack`) what it says, the key as bytes. None: this kernel's."""
-    text = Path(_find(connection_file)).read_text(encoding="utf-8")
-    if not unpack:
-        return text
-    info: Content = json.loads(text)
-    return {**info, "key": str(info.get("key", "")).encode()}
-
-
-def connect_qtconsole(connection_file: str | None = None, argv: list[str] | None = None) -> "subprocess.Popen[bytes]":
-    """Open a qtconsole that is connected to a kernel. None: to this one."""
-    command = [sys.executable, "-m", "qtconsole", "--existing", _find(connection_file), *(argv or [])]
-    quiet: Any = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    return subprocess.Popen(command, start_new_session=True, **quiet)
-
 
 # ---- ipykernel.comm ---------------------------------------------------------------------
 

@@ -29,9 +29,9 @@ CONSTANTS = {
     "kernel_protocol_version_info": (5, 3),
     "kernel_protocol_version": "5.3",
 }
-CONNECT = "roles: connect_qtconsole get_connection_file get_connection_info"
+CONNECT = ": connect_qtconsole get_connection_file get_connection_info"
 
-# Module: the rooms that its names come from; the first room is where `inspect` looks for its source.
+# Module: the rooms that its names come from, or the package itself; the first is where `inspect` looks for its source.
 TABLE = {
     "ipykernel": [CONNECT],
     "ipykernel._version": [],

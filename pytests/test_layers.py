@@ -86,7 +86,7 @@ OUTSIDE = {
     "_pydevd_bundle": {"tracer", "quirks"},
     "_pydevd_sys_monitoring": {"tracer", "quirks"},
     "jupyter_core": {"kernelspec", "shell", "magics", "launcher", "connect"},
-    "jupyter_client": {"magics", "compat", "roles", "connect"},
+    "jupyter_client": {"magics", "compat", "connect"},
     "tornado": {"compat"},
     "jedi": {"completion"},
     "psutil": {"processes"},
