@@ -23,7 +23,7 @@ log = logging.getLogger("ipymini.guard")
 SIGNALS = frozenset({0, signal.SIGINT, signal.SIGTERM, signal.SIGKILL, signal.SIGUSR1})  # USR1: a dump of all stacks
 LONGEST = 1024  # bytes of a message
 PATIENCE = 5.0  # seconds that a message may take to arrive
-CROWD = 32  # connections at a time; the others wait
+CROWD = 32  # connections at a time; one more, and the oldest has to go
 COMPLAINTS = 20  # warnings, after which there are no more: strangers must not fill the log
 GRACE = 1.0  # seconds that a shutdown_request has to arrive by itself, before SIGTERM stands in for it
 LOOK = 1.0  # seconds between two looks at the kernel where the system cannot tell of its end
@@ -66,8 +66,8 @@ class Guard:
                     return
                 if key.fileobj is self._listener:
                     self._accept()
-                else:
-                    self._read(key.fileobj)  # type: ignore[arg-type]
+                elif key.fileobj in self._open:  # else it had to go meanwhile
+                    self._read(key.fileobj)
             self._look_at_the_clock()
 
     def _watch_kernel(self) -> int | None:
@@ -98,11 +98,12 @@ class Guard:
             if error.errno in (errno.EMFILE, errno.ENFILE):
                 raise
             return  # they hung up meanwhile
+        if len(self._open) == CROWD:
+            self._complain("too many do not come to their end")
+            self._hang_up(next(iter(self._open)))
         connection.setblocking(False)
         self._open[connection] = (b"", monotonic() + PATIENCE)
         self._selector.register(connection, selectors.EVENT_READ)
-        if len(self._open) == CROWD:
-            self._selector.unregister(self._listener)
 
     def _read(self, connection: socket.socket) -> None:
         """Take what has come; the message is complete when they have hung up."""
@@ -124,8 +125,6 @@ class Guard:
             self._obey(said)
 
     def _hang_up(self, connection: socket.socket) -> None:
-        if len(self._open) == CROWD:
-            self._selector.register(self._listener, selectors.EVENT_READ)
         del self._open[connection]
         self._selector.unregister(connection)
         connection.close()
