@@ -268,3 +268,15 @@ def test_without_a_library_the_launcher_says_what_to_install(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(launcher.BadLaunch, match=r"pip install ipymini\[remote\]"):
         launcher.sealer(PUBLIC)
+
+
+def test_the_kernelspec_in_the_documentation_is_one_that_the_launcher_takes():
+    page = (REPOSITORY / "docs" / "remote.md").read_text(encoding="utf-8")
+    argv = json.loads(page.partition("```json\n")[2].partition("```")[0])["argv"]
+    assert argv[1:3] == ["-m", "ipymini.launcher"]
+
+    values = {"kernel_id": "k-1", "port_range": "0..0", "response_address": "h:1", "public_key": PUBLIC}
+    options, rest = launcher.parse([word.format(**values, transport_encryption="auto") for word in argv[3:]])
+
+    assert rest == [] and set(values.items()) <= set(vars(options).items())
+    assert options.transport_encryption == "auto"
