@@ -6,6 +6,7 @@ asyncio) says nothing. Three marks make exceptions: `safe_point`, `shielded` and
 are imported, and read by any thread and in signal handlers.
 """
 
+import os
 from collections.abc import Callable
 from types import CodeType, FrameType
 from typing import Any, TypeVar
@@ -38,6 +39,7 @@ _NEUTRAL = (
     "nest_asyncio",
 )  # says nothing about whose code runs
 _TRACING = ("pydevd", "_pydev")  # in the user's thread, but raise there and the thread is traced no more
+_STANDARD = (os.path.dirname(os.__file__) + os.sep, "<frozen ")  # where the standard library comes from
 _doors: set[CodeType] = set()
 _safe: set[CodeType] = set()
 _shielded: set[CodeType] = set()
@@ -70,9 +72,13 @@ def serving(function: Function) -> Function:
     return function
 
 
+def _is_standard(path: str) -> bool:
+    return path.startswith(_STANDARD) and "-packages" + os.sep not in path
+
+
 def verdict(frame: FrameType | None) -> str:
     """Say what a stack is doing: "ours", "user" (a door below, user code above), "neutral", or "outside"."""
-    foreign = False
+    foreign = strange = False  # strange: and not of the standard library, which the debugger's own code uses, too
     while frame is not None:
         code = frame.f_code
         if code in _safe:
@@ -85,8 +91,9 @@ def verdict(frame: FrameType | None) -> str:
         if module in _OURS or code in _shielded:
             return "ours"
         if module.startswith(_TRACING):
-            return "user" if foreign else "ours"  # foreign: an expression that the debugger evaluates
+            return "user" if strange else "ours"  # strange: an expression that the debugger evaluates, or a repr
         if not module.startswith(_NEUTRAL):
             foreign = True
+            strange = strange or not _is_standard(code.co_filename)
         frame = frame.f_back
     return "outside"

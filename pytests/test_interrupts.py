@@ -1,6 +1,7 @@
 """Interrupts of the main shell, by SIGINT and by interrupt_request, over the wire."""
 
 import itertools
+import re
 from typing import Any
 
 import pytest
@@ -169,7 +170,8 @@ def test_a_storm_of_interrupts_cuts_no_message(kernel: KernelUnderTest) -> None:
         kernel.interrupt()
     kernel.reply(cell)
     text = "".join(line.removeprefix("stdout:") for line in kernel.outputs(cell) if line.startswith("stdout:"))
-    assert set(text.split("\n")) <= {"", "line"} | {f"line {n}" for n in range(300)} | {str(n) for n in range(300)}
+    # A print may end between two of its writes, the newline's among them; what has been written is whole.
+    assert [line for line in text.split("\n") if not re.fullmatch(r"(line( \d*)?)*", line)] == []
 
 
 def test_an_interrupt_ends_input_and_the_prompt_is_withdrawn(kernel: KernelUnderTest, strike: Any) -> None:  # I9, I10
