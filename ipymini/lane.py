@@ -384,7 +384,8 @@ class Lane:
             if found == "user" or (found == "outside-user" and request in self._doors):
                 raise KeyboardInterrupt
             return
-        self._latched = request if request in self._serial or request in self._doors else next(iter(self._serial), None)
+        waiting = next(iter(self._serial or self._doors), None)
+        self._latched = request if request in self._serial or request in self._doors else waiting
         if self._doors and self._look_again is not None:
             self._look_again(RETRY)
 
