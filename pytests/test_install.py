@@ -63,7 +63,7 @@ def test_install_for_the_user_takes_name_display_name_environment_and_profile(pl
 
     spec = spec_in(places / "user" / "kernels" / "mini2")
     assert code == 0
-    assert spec["argv"] == [sys.executable, "-m", "ipymini", "-f", "{connection_file}", "--profile", "work"]
+    assert spec["argv"] == [sys.executable, "-P", "-m", "ipymini", "-f", "{connection_file}", "--profile", "work"]
     assert spec["display_name"] == "Mini, two"
     assert spec["env"] == {"PYDEVD_DISABLE_FILE_VALIDATION": "1", "A": "1", "B": "two words"}
 
@@ -271,3 +271,36 @@ def test_pip_puts_the_kernelspec_into_a_fresh_environment(how, tmp_path, request
     # and: pip takes away what it brought
     subprocess.run([python, "-m", "pip", "uninstall", "-q", "-y", "ipymini"], check=True, timeout=120, cwd=tmp_path)
     assert not (kernels / "ipymini").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("beside", [[], ["ipykernel"]], ids=["alone", "beside ipykernel"])
+def test_a_fresh_environment_runs_cells_with_and_without_ipykernel(beside, wheel, tmp_path):
+    # given: what `pip install` brings, and nothing else
+    venv = tmp_path / "venv"
+    subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True, timeout=120)
+    python = str(venv / "bin" / "python")
+    subprocess.run([python, "-m", "pip", "install", "-q", str(wheel), *beside], check=True, timeout=600, cwd=tmp_path)
+    there = subprocess.run([python, "-c", "import ipykernel"], capture_output=True, timeout=60, cwd=tmp_path)
+    assert (there.returncode == 0) == bool(beside)
+
+    # when
+    program = """if True:
+        from jupyter_client.manager import start_new_kernel
+        manager, client = start_new_kernel(kernel_name="ipymini", startup_timeout=60)
+        def say(message):
+            if message["msg_type"] == "stream":
+                print(message["content"]["text"], end="")
+        code = "import ipykernel, sys; print(ipykernel.__ipymini__, isinstance(sys.stdout, ipykernel.iostream.OutStream))"
+        try:
+            print(client.execute_interactive(code, timeout=60, output_hook=say)["content"]["status"])
+        finally:
+            client.stop_channels()
+            manager.shutdown_kernel(now=True)
+    """
+    env = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "JUPYTER_PATH")}
+    env |= {"IPYTHONDIR": str(tmp_path / "ipython"), "JUPYTER_RUNTIME_DIR": str(tmp_path / "runtime")}
+    said = subprocess.run([python, "-c", program], capture_output=True, text=True, timeout=180, cwd=tmp_path, env=env)
+
+    # then
+    assert (said.stdout.split(), said.returncode) == ([__version__, "True", "ok"], 0), said.stderr
