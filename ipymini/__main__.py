@@ -1,16 +1,16 @@
 """__main__: `python -m ipymini -f FILE` runs a kernel; `install` and others manage kernelspecs. No protocol."""
 
-import os
-import sys
+from ipymini import shadows
 
-if sys.path and sys.path[0] in ("", os.getcwd()) and not sys.flags.safe_path:
-    # `-m` puts the working directory first: a random.py there must not become the kernel's. IPython adds it again.
-    del sys.path[0]
+if __name__ == "__main__":
+    shadows.leave_out()  # before any other import
 
 import faulthandler
 import gc
 import logging
+import os
 import signal
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn

@@ -20,7 +20,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
-from ipymini import breakpoint, cells, context, nesting, processes, signals, streams, waits
+from ipymini import breakpoint, cells, context, nesting, processes, shadows, signals, streams, waits
 from ipymini import connection as connection_file
 from ipymini.channels import Channels
 from ipymini.connection import Connection
@@ -181,7 +181,7 @@ class Kernel:
         registration = self._register() if self.connection.registration else None
         self.iopub.status("starting", parent=None)
         self.control.start()
-        self._undo.append(context.install())
+        self._undo += [shadows.install(), context.install()]
         self._undo.append(streams.install(self.channels, shared=not self._owns_process))
         if not self._has_signals:
             self._cut_waits()
@@ -226,6 +226,8 @@ class Kernel:
 
     def run(self) -> None:
         """Serve on this thread until the kernel is asked to stop; then put everything away."""
+        if self._exit_asked:
+            self.stop()
         try:
             self.main.run()
         finally:
@@ -475,7 +477,7 @@ class Kernel:
         self.language.call(self.bridge.prime)
 
     def ask_exit(self) -> None:
-        """`exit` was called in a cell: stop once its reply is on its way."""
+        """`exit` was called in a cell, or at the start: stop once its reply is on its way."""
         self._exit_asked = True
 
     # ---- interrupts ----------------------------------------------------------------

@@ -42,8 +42,10 @@ def make_spec(
     As `python` the shipped one says "python", which Jupyter replaces by its own interpreter; a kernelspec that
     is read by another environment's Jupyter has to name the interpreter in full.
     """
+    options = ["--profile", profile] if profile else []
     return {
-        "argv": [python, "-m", "ipymini", "-f", "{connection_file}", *(["--profile", profile] if profile else [])],
+        # -P: a random.py beside a notebook must not become Python's while it starts; see `shadows`.
+        "argv": [python, "-P", "-m", "ipymini", "-f", "{connection_file}", *options],
         "display_name": display_name,
         "language": "python",
         "interrupt_mode": "signal",

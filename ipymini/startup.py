@@ -16,6 +16,8 @@ from typing import Any
 from IPython.core.profiledir import ProfileDir, ProfileDirError
 from traitlets.config.loader import Config, DeferredConfigList, DeferredConfigString
 
+from ipymini import shadows
+
 log = logging.getLogger("ipymini.startup")
 
 SHORT = {
@@ -212,7 +214,7 @@ def _attempt(shell: Any, action: Callable[..., Any], *arguments: Any) -> Any:
 
 def _init_path(options: Options) -> None:
     """Let cells import from the working directory, but after the standard library."""
-    if "" in sys.path or sys.flags.safe_path or str(options.get("ignore_cwd", False)) == "True":
+    if "" in sys.path or shadows.wants_none() or str(options.get("ignore_cwd", False)) == "True":
         return
     places = [n for n, path in enumerate(sys.path) if path.endswith(("site-packages", "dist-packages"))]
     sys.path.insert(places[0] if places else 0, "")

@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "ipymini"
 
 FLOORS = [
-    ["__init__", "messages", "wire", "connection", "texts", "dap", "about"],
+    ["__init__", "messages", "wire", "connection", "texts", "dap", "about", "shadows"],
     [
         "context",
         "channels",
