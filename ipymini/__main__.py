@@ -23,7 +23,7 @@ USAGE = """\
 usage: python -m ipymini [-f FILE] [--ip=IP] [--transport=tcp|ipc] [--shell=PORT ...] [--port-range=LOW..HIGH]
                          [--Class.trait=value ...]
        python -m ipymini install [--user | --sys-prefix | --prefix P] [--name N] [--display-name D] [--env K V]
-       python -m ipymini list | uninstall NAME | --version
+       python -m ipymini list | uninstall NAME | doctor | --version
 """
 _PORTS = {short: f"{short}_port" for short in ("shell", "iopub", "stdin", "control", "hb")}
 _CONNECTION_OPTIONS = {
@@ -38,6 +38,10 @@ _CONNECTION_OPTIONS = {
 def main(argv: list[str] | None = None) -> int:
     """Do what the command line says; return the exit code."""
     argv = sys.argv[1:] if argv is None else argv
+    if argv[:1] == ["doctor"]:
+        from ipymini import doctor
+
+        return doctor.run()
     if argv and argv[0] in COMMANDS:
         from ipymini import kernelspec
 

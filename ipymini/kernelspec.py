@@ -111,6 +111,18 @@ def find_specs(roots: list[Path]) -> Iterator[tuple[str, Path, Spec]]:
                 yield directory.name, directory, spec
 
 
+def others(places: list[Path], name: str) -> Iterator[tuple[str, Path, list[str]]]:
+    """Yield (name, directory, argv) of the kernelspec that Jupyter finds under a name, if it is not ours."""
+    for root in places:
+        try:
+            spec = read_spec(root / name)
+        except (OSError, ValueError):
+            continue
+        if not is_ours(spec):
+            yield name, root / name, [str(word) for word in spec.get("argv") or ()]
+        return
+
+
 def read_spec(directory: Path) -> Spec:
     """Return what a kernelspec's kernel.json says. Raise OSError or ValueError if it cannot be read."""
     spec = json.loads((directory / "kernel.json").read_text(encoding="utf-8"))
@@ -168,14 +180,14 @@ def _install(options: argparse.Namespace) -> int:
     print(f"Installed kernelspec {name} in {directory}")
     if not find_logos():
         print("ipymini: found no logos to install; frontends will show a letter instead", file=sys.stderr)
-    if directory.parent not in _roots():
+    if directory.parent not in roots():
         print(f"Jupyter does not look there by itself: set JUPYTER_PATH={directory.parent.parent}")
     return 0
 
 
 def _list(options: argparse.Namespace) -> int:
     """Print name, directory and interpreter of each of our kernelspecs, the one that Jupyter takes first."""
-    rows = [(name, str(directory), spec["argv"][0]) for name, directory, spec in find_specs(_roots())]
+    rows = [(name, str(directory), spec["argv"][0]) for name, directory, spec in find_specs(roots())]
     for name, directory, python in rows:
         print(f"{name:20} {directory}  ({python})")
     if not rows:
@@ -189,7 +201,7 @@ def _uninstall(options: argparse.Namespace) -> int:
     if options.user or options.prefix:
         directory = _place(options) / name
     else:
-        found = [directory for other, directory, _ in find_specs(_roots()) if other == name]
+        found = [directory for other, directory, _ in find_specs(roots()) if other == name]
         if not found:
             raise KernelspecProblem(f"no kernelspec named {name!r}; `python -m ipymini list` shows what there is")
         directory = found[0]
@@ -211,7 +223,7 @@ def _place(options: argparse.Namespace) -> Path:
     return Path(data) / "kernels"
 
 
-def _roots() -> list[Path]:
+def roots() -> list[Path]:
     """Return the directories in which Jupyter looks for kernelspecs, first come first."""
     from jupyter_core.paths import jupyter_path
 

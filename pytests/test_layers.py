@@ -38,7 +38,7 @@ FLOORS = [
         "breakpoint",
         "cellpdb",
     ],  # and debugpy's
-    ["kernel", "handlers", "cells", "kernelspec", "launcher", "embed", "connect", "__main__"],
+    ["kernel", "handlers", "cells", "kernelspec", "launcher", "embed", "connect", "doctor", "__main__"],
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 
@@ -66,7 +66,8 @@ ARROWS = {
     "kernel": {"handlers", "cells"},
     "embed": {"kernel", "cells", "connect"},
     "connect": {"cells"},
-    "__main__": {"kernel", "kernelspec", "connect"},
+    "doctor": {"kernelspec"},
+    "__main__": {"kernel", "kernelspec", "connect", "doctor"},
     "launcher": {"__main__"},
 }
 
@@ -85,8 +86,8 @@ OUTSIDE = {
     "_pydev_bundle": {"tracer", "quirks"},
     "_pydevd_bundle": {"tracer", "quirks"},
     "_pydevd_sys_monitoring": {"tracer", "quirks"},
-    "jupyter_core": {"kernelspec", "shell", "magics", "launcher", "connect"},
-    "jupyter_client": {"magics", "compat", "connect"},
+    "jupyter_core": {"kernelspec", "shell", "magics", "launcher", "connect", "doctor"},
+    "jupyter_client": {"magics", "compat", "connect", "doctor"},
     "tornado": {"compat"},
     "jedi": {"completion"},
     "psutil": {"processes"},
