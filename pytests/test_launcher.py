@@ -218,6 +218,7 @@ def test_a_gateway_that_asks_for_encryption_gets_it(gateway):
 
 
 def test_a_kernel_that_cannot_tell_its_gateway_does_not_stay(gateway):
+    (gateway.home / "tempfile.py").write_text("raise ImportError('a file of the user's, in the working directory')")
     gateway.server.close()
     process = gateway.launch()
     assert process.wait(DEADLINE) == 1
@@ -273,10 +274,10 @@ def test_without_a_library_the_launcher_says_what_to_install(monkeypatch):
 def test_the_kernelspec_in_the_documentation_is_one_that_the_launcher_takes():
     page = (REPOSITORY / "docs" / "remote.md").read_text(encoding="utf-8")
     argv = json.loads(page.partition("```json\n")[2].partition("```")[0])["argv"]
-    assert argv[1:3] == ["-m", "ipymini.launcher"]
+    assert argv[1:4] == ["-P", "-m", "ipymini.launcher"]
 
     values = {"kernel_id": "k-1", "port_range": "0..0", "response_address": "h:1", "public_key": PUBLIC}
-    options, rest = launcher.parse([word.format(**values, transport_encryption="auto") for word in argv[3:]])
+    options, rest = launcher.parse([word.format(**values, transport_encryption="auto") for word in argv[4:]])
 
     assert rest == [] and set(values.items()) <= set(vars(options).items())
     assert options.transport_encryption == "auto"
