@@ -87,8 +87,7 @@ def drive(request: Request, work: Coroutine[Any, Any, None]) -> Generator[Any, A
     """
     value: Any = None
     error: BaseException | None = None
-    loop = events._get_running_loop()
-    task = tasks.current_task(loop) if loop is not None else None  # none: inside a plain cell, for `process_events`
+    loop, task = standing()  # no task: inside a plain cell, for `process_events`
     while True:
         token = _request.set(request)
         try:
@@ -97,8 +96,7 @@ def drive(request: Request, work: Coroutine[Any, Any, None]) -> Generator[Any, A
             return
         finally:
             _request.reset(token)
-            if events._get_running_loop() is not loop or (loop is not None and tasks.current_task(loop) is not task):
-                _put_right(loop, task)
+            put_right(loop, task)
         value, error = None, None
         try:
             value = yield waiting_for
@@ -106,17 +104,22 @@ def drive(request: Request, work: Coroutine[Any, Any, None]) -> Generator[Any, A
             error = thrown
 
 
-def _put_right(loop: asyncio.AbstractEventLoop | None, task: "asyncio.Task[Any] | None") -> None:
+def standing() -> tuple[asyncio.AbstractEventLoop | None, "asyncio.Task[Any] | None"]:
+    """Return the loop and the task that asyncio holds to be running on this thread."""
+    loop = events._get_running_loop()
+    return loop, None if loop is None else tasks.current_task(loop)
+
+
+def put_right(loop: asyncio.AbstractEventLoop | None, task: "asyncio.Task[Any] | None") -> None:
     """Tell asyncio again what runs on this thread: an interrupt can strike `asyncio.run` as it cleans up."""
-    events._set_running_loop(loop)
-    if loop is None:
+    if events._get_running_loop() is not loop:
+        events._set_running_loop(loop)
+    if loop is None or (stranger := tasks.current_task(loop)) is task:
         return
-    stranger = tasks.current_task(loop)
-    if stranger is not task:
-        if stranger is not None:
-            tasks._leave_task(loop, stranger)
-        if task is not None:
-            tasks._enter_task(loop, task)
+    if stranger is not None:
+        tasks._leave_task(loop, stranger)
+    if task is not None:
+        tasks._enter_task(loop, task)
 
 
 def install() -> Callable[[], None]:

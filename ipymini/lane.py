@@ -519,6 +519,7 @@ class Interruptible:
 
     def __enter__(self) -> None:
         lane, request = self._lane, self._request
+        self._standing = context.standing()
         task = asyncio.current_task() if lane.loop is not None and lane.is_current_thread else None
         with lane._gate:
             lane._doors[request] = task
@@ -548,6 +549,7 @@ class Interruptible:
                 break
             except KeyboardInterrupt:
                 continue  # set by another thread just before the door closed: it has struck, in time
+        context.put_right(*self._standing)  # here already: what follows in this step awaits
         if task is not None:
             while task.cancelling():  # the cancellation was the interrupt, and it is over
                 task.uncancel()

@@ -197,6 +197,13 @@ def test_what_an_interrupted_run_leaves_behind_is_put_right(kernel: KernelUnderT
     assert shell("asyncio.run(asyncio.sleep(0, 'nested'))")[1] == ["execute_result:'nested'"]
 
 
+def test_a_failing_cell_is_answered_whatever_asyncio_holds_to_be_running(kernel: KernelUnderTest, shell: Any) -> None:
+    # The abort fence awaits in the step in which the cell has failed.
+    damage = "import asyncio; other = asyncio.new_event_loop(); other.close(); asyncio._set_running_loop(other); 1/0"
+    assert shell(damage, stop_on_error=True)[0]["ename"] == "ZeroDivisionError"
+    assert shell("await asyncio.sleep(0, 'right')")[1] == ["execute_result:'right'"]
+
+
 def test_a_coroutine_that_is_left_alone_is_reported_like_elsewhere(kernel: KernelUnderTest) -> None:
     failing = "import asyncio\nasync def fails(): raise ValueError('alone')\njob = asyncio.create_task(fails()); await asyncio.sleep(0); del job\nimport gc; gc.collect(); None"
     text = "".join(kernel.execute(failing)[1])
