@@ -5,6 +5,7 @@ import os
 import sys
 import threading
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 
@@ -380,6 +381,20 @@ def test_edit_asks_the_frontend(main, tmp_path):
     assert reply["payload"] == [{"source": "edit_magic", "filename": str(file), "line_number": None}]
 
 
+def at_once(functions):
+    """Call functions, each on a thread of its own; the interpreter changes between them as often as it can."""
+    threads = [threading.Thread(target=function) for function in functions]
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(20)
+    finally:
+        sys.setswitchinterval(before)
+
+
 def test_lanes_inspect_side_by_side(main):  # B4
     wrong = []
 
@@ -391,16 +406,7 @@ def test_lanes_inspect_side_by_side(main):  # B4
                 text = repr(error)
             wrong.extend([] if "return" in text and "\n" in text else [text])
 
-    threads = [threading.Thread(target=inspects) for n in range(4)]
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    try:
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(20)
-    finally:
-        sys.setswitchinterval(before)
+    at_once([inspects] * 4)
     assert wrong == []
 
 
@@ -414,17 +420,10 @@ def test_subshells_that_come_and_go_at_once_lose_nothing(main):  # B9
             lost.extend([name] if name not in shell._runs else [])
             shell.close_run(name)
 
-    threads = [threading.Thread(target=comes_and_goes, args=(f"subshell {n}",)) for n in range(8)]
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
     shell._runs = others
     try:
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(20)
+        at_once([partial(comes_and_goes, f"subshell {n}") for n in range(8)])
     finally:
-        sys.setswitchinterval(before)
         left, shell._runs = shell._runs, {}
     assert (lost, left) == ([], others)
 

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from pages import Notebook
+from playwright.sync_api import expect
 
 from ipymini import kernelspec
 
@@ -91,6 +93,12 @@ def lab(tmp_path_factory):
         reader.join(20)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def patience():
+    """What a test expects to see may take as long as what it waits for."""
+    expect.set_options(timeout=DEADLINE)
+
+
 @pytest.fixture(scope="session")
 def browser():
     """Start Chromium once; each test has a page of its own."""
@@ -125,59 +133,57 @@ def page(browser, lab, screenshots, request):
     context.close()
 
 
-class Notebook:
-    """An open notebook: what a person does with it, and what a person sees of it."""
+@pytest.fixture
+def write_notebook(lab, request):
+    """Return write_notebook(*sources): write these code cells where the server finds them, and return the name."""
 
-    def __init__(self, page):
-        self.page = page
-        self.panel = page.locator(".jp-NotebookPanel:visible")
+    def write_notebook(*sources):
+        name = f"{request.node.name}.ipynb"
+        cells = [nbformat.v4.new_code_cell(source) for source in sources]
+        spec = {"name": "ipymini", "display_name": kernelspec.DISPLAY_NAME, "language": "python"}
+        nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": spec}), lab.root / name)
+        return name
 
-    def cell(self, number):
-        """The cell with this number, from 0."""
-        return self.panel.locator(".jp-Notebook-cell").nth(number)
-
-    def click(self, number):
-        """Put the cursor into a cell."""
-        self.cell(number).locator(".cm-content").click()
-
-    def run(self, number):
-        """Run one cell with Shift+Enter."""
-        self.click(number)
-        self.page.keyboard.press("Shift+Enter")
-
-    def output(self, number):
-        """The output area of a cell."""
-        return self.cell(number).locator(".jp-Cell-outputArea")
-
-    def prompt(self, number):
-        """The [1]: before a cell."""
-        return self.cell(number).locator(".jp-InputPrompt")
-
-    def press(self, command):
-        """Press a button of the notebook's toolbar."""
-        self.panel.locator(f'[data-jp-item-name="{command}"]').locator("jp-button, button").first.click()
-
-    def wait_until_idle(self):
-        """Wait until the kernel is there and has nothing to do."""
-        self.panel.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for()
-        self.page.locator("#jp-main-statusbar", has_text=f"{kernelspec.DISPLAY_NAME} | Idle").wait_for()
+    return write_notebook
 
 
 @pytest.fixture
-def open_notebook(page, lab, request):
+def open_notebook(page, lab, request, write_notebook):
     """Return open_notebook(*sources, path=): open these code cells, or a copy of a notebook, with its kernel ready."""
 
     def open_notebook(*sources, path=None):
-        name = f"{request.node.name}.ipynb"
         if path:
+            name = f"{request.node.name}.ipynb"
             shutil.copyfile(path, lab.root / name)
         else:
-            cells = [nbformat.v4.new_code_cell(source) for source in sources]
-            spec = {"name": "ipymini", "display_name": kernelspec.DISPLAY_NAME, "language": "python"}
-            nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": spec}), lab.root / name)
+            name = write_notebook(*sources)
         page.goto(f"{lab.url}lab/tree/{name}?reset")
         notebook = Notebook(page)
         notebook.wait_until_idle()
         return notebook
 
     return open_notebook
+
+
+@pytest.fixture
+def ask_while_busy(page):
+    """Return ask_while_busy(notebook): in its first cell something blocks; complete and inspect in the next two."""
+
+    def ask_while_busy(notebook):
+        notebook.run(0)
+        expect(notebook.output(0)).to_contain_text("begun")
+
+        notebook.click(1)
+        page.keyboard.press("End")
+        page.keyboard.press("Tab")
+        expect(page.locator(".jp-Completer-item", has_text="perf_counter_ns")).to_be_visible()
+        page.keyboard.press("Escape")
+        notebook.click(2)
+        page.keyboard.press("End")
+        page.keyboard.press("Shift+Tab")
+        expect(page.locator(".jp-Tooltip")).to_contain_text("Performance counter")
+
+        notebook.press("interrupt")
+        expect(notebook.output(0)).to_contain_text("KeyboardInterrupt")
+
+    return ask_while_busy

@@ -1,62 +1,21 @@
 """Notebook 7, which is one document on one page."""
 
-import nbformat
 import pytest
+from pages import Notebook
 from playwright.sync_api import expect
-
-from ipymini import kernelspec
 
 pytestmark = pytest.mark.browser
 
 
-@pytest.fixture(autouse=True, scope="session")
-def patience():
-    expect.set_options(timeout=30_000)
-
-
-class Page:
-    """A page of Notebook 7: its cells from 0, and what stands below them."""
-
-    def __init__(self, page):
-        self.page = page
-
-    def cell(self, number):
-        return self.page.locator(".jp-Notebook-cell").nth(number)
-
-    def output(self, number):
-        return self.cell(number).locator(".jp-Cell-outputArea")
-
-    def prompt(self, number):
-        return self.cell(number).locator(".jp-InputPrompt")
-
-    def click(self, number):
-        self.cell(number).locator(".cm-content").click()
-
-    def run(self, number):
-        self.click(number)
-        self.page.keyboard.press("Shift+Enter")
-
-    def press(self, command):
-        self.page.locator(f'[data-jp-item-name="{command}"]').locator("jp-button, button").first.click()
-
-    def wait_until_idle(self):
-        self.page.locator(".jp-KernelName", has_text=kernelspec.DISPLAY_NAME).wait_for()
-        self.page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for()
-
-
 @pytest.fixture
-def open_page(page, lab, request):
+def open_page(page, lab, write_notebook):
     """Return open_page(*sources): open these cells in Notebook 7, with their kernel ready."""
 
     def open_page(*sources):
-        name = f"{request.node.name}.ipynb"
-        cells = [nbformat.v4.new_code_cell(source) for source in sources]
-        spec = {"name": "ipymini", "display_name": kernelspec.DISPLAY_NAME, "language": "python"}
-        nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": spec}), lab.root / name)
-        page.goto(f"{lab.url}notebooks/{name}?token={lab.token}")
-        opened = Page(page)
-        opened.wait_until_idle()
-        return opened
+        page.goto(f"{lab.url}notebooks/{write_notebook(*sources)}?token={lab.token}")
+        notebook = Notebook(page, has_status_bar=False)
+        notebook.wait_until_idle()
+        return notebook
 
     return open_page
 
@@ -144,20 +103,5 @@ def test_restart_and_crash(open_page, page):
     expect(notebook.prompt(1)).to_have_text("[1]:")
 
 
-def test_completion_and_tooltip_answer_while_a_cell_blocks(open_page, page):  # Q10
-    notebook = open_page("import time\nprint('begun')\ntime.sleep(300)", "time.perf_c", "time.perf_counter")
-    notebook.run(0)
-    expect(notebook.output(0)).to_contain_text("begun")
-
-    notebook.click(1)
-    page.keyboard.press("End")
-    page.keyboard.press("Tab")
-    expect(page.locator(".jp-Completer-item", has_text="perf_counter_ns")).to_be_visible()
-    page.keyboard.press("Escape")
-    notebook.click(2)
-    page.keyboard.press("End")
-    page.keyboard.press("Shift+Tab")
-
-    expect(page.locator(".jp-Tooltip")).to_contain_text("Performance counter")
-    notebook.press("interrupt")
-    expect(notebook.output(0)).to_contain_text("KeyboardInterrupt")
+def test_completion_and_tooltip_answer_while_a_cell_blocks(open_page, ask_while_busy):  # Q10
+    ask_while_busy(open_page("import time\nprint('begun')\ntime.sleep(300)", "time.perf_c", "time.perf_counter"))

@@ -30,11 +30,6 @@ window.WebSocket = class extends WebSocket {
 """
 
 
-@pytest.fixture(autouse=True, scope="session")
-def patience():
-    expect.set_options(timeout=30_000)
-
-
 class Debugger:
     """JupyterLab's debugger for one notebook."""
 

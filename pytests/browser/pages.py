@@ -1,0 +1,43 @@
+"""What is on a page: the parts of a notebook, and what a person does with them."""
+
+from ipymini import kernelspec
+
+
+class Notebook:
+    """An open notebook: what a person does with it, and what a person sees of it."""
+
+    def __init__(self, page, *, has_status_bar=True):
+        self.page, self.has_status_bar = page, has_status_bar
+        self.panel = page.locator(".jp-NotebookPanel:visible")
+
+    def cell(self, number):
+        """The cell with this number, from 0."""
+        return self.panel.locator(".jp-Notebook-cell").nth(number)
+
+    def click(self, number):
+        """Put the cursor into a cell."""
+        self.cell(number).locator(".cm-content").click()
+
+    def run(self, number):
+        """Run one cell with Shift+Enter."""
+        self.click(number)
+        self.page.keyboard.press("Shift+Enter")
+
+    def output(self, number):
+        """The output area of a cell."""
+        return self.cell(number).locator(".jp-Cell-outputArea")
+
+    def prompt(self, number):
+        """The [1]: before a cell."""
+        return self.cell(number).locator(".jp-InputPrompt")
+
+    def press(self, command):
+        """Press a button of the notebook's toolbar."""
+        self.panel.locator(f'[data-jp-item-name="{command}"]').locator("jp-button, button").first.click()
+
+    def wait_until_idle(self):
+        """Wait until the kernel is there and has nothing to do."""
+        self.panel.locator(".jp-KernelName", has_text=kernelspec.DISPLAY_NAME).wait_for()
+        self.panel.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for()
+        if self.has_status_bar:
+            self.page.locator("#jp-main-statusbar", has_text=f"{kernelspec.DISPLAY_NAME} | Idle").wait_for()
