@@ -188,8 +188,8 @@ class Gtk(Toolkit):
         gi = import_module("gi")
         version = {"gtk3": "3.0", "gtk4": "4.0"}.get(name) or gi.get_required_version("Gtk") or "3.0"
         gi.require_version("Gtk", version)
-        repository = import_module("gi.repository")
-        self._glib, self._gtk = repository.GLib, repository.Gtk
+        self._glib: Any = import_module("gi.repository.GLib")
+        self._gtk: Any = import_module("gi.repository.Gtk")
         initialized = self._gtk.init_check() if version == "4.0" else self._gtk.init_check([])[0]
         if not initialized:
             raise UsageError(f"GTK {version} finds no display")
