@@ -2,6 +2,7 @@
 
 import os
 import sys
+import weakref
 
 import pytest
 
@@ -24,6 +25,37 @@ def calling(module, path, function):
     names = {"__name__": module, "function": function}
     exec(compile("def call(): return function()", path, "exec"), names)
     return names["call"]
+
+
+@pytest.mark.parametrize("kind", [weakref.WeakSet, weakref.WeakKeyDictionary, weakref.WeakValueDictionary])
+def test_a_callback_that_cannot_raise_is_not_the_users(kind):
+    # given: a collection that forgets an object; what an exception is raised into there, Python ignores
+    class Thing:
+        pass
+
+    seen = []
+    thing, kept = Thing(), Thing()
+    collection = (
+        kind([thing]) if kind is weakref.WeakSet else kind({kept: thing} if "Value" in kind.__name__ else {thing: 1})
+    )
+
+    def profile(frame, event, arg):
+        if event == "call" and frame.f_globals.get("__name__") in ("weakref", "_weakrefset"):
+            seen.append(frames.verdict(frame))
+
+    def forget():
+        nonlocal thing
+        sys.setprofile(profile)
+        try:
+            thing = None
+        finally:
+            sys.setprofile(None)
+
+    # when
+    below_a_door(forget)
+
+    # then
+    assert len(collection) == 0 and seen == ["ours"]
 
 
 @pytest.mark.parametrize(
