@@ -1086,7 +1086,7 @@ def test_interrupts_while_traced_code_runs(client):
     for _ in range(5):
         cell = client.run("def f(n): return n\nwhile True: f(1)\n")
         client.kernel.wait_for("iopub", "execute_input", msg_id=cell)
-        with promptly(1.0):
+        with promptly(2.0):
             client.kernel.interrupt()
             assert client.outcome(cell) == "KeyboardInterrupt"
 
