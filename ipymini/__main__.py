@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -32,7 +33,9 @@ _CONNECTION_OPTIONS = {
     "port-range": "port_range",
     **_PORTS,
     **{f"IPKernelApp.{key}": key for key in ("ip", "transport", *_PORTS.values())},
+    "Session.key": "key",
 }
+_LEVELS = ("--log-level", "--Application.log_level", "--IPKernelApp.log_level")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -78,10 +81,14 @@ def run_kernel(
     gc.disable()  # importing makes many objects and no garbage
     sys.setswitchinterval(SWITCH_INTERVAL)
     file, given, rest = split_options(argv)
-    start_logging("DEBUG" if "--debug" in rest else os.environ.get("IPYMINI_LOG_LEVEL", "WARNING"))
-    from ipymini import connect
-    from ipymini.kernel import Kernel
-    from ipymini.messages import IpyminiError
+    start_logging(log_level(rest))
+    try:
+        from ipymini import connect
+        from ipymini.kernel import Kernel
+        from ipymini.messages import IpyminiError
+    except ModuleNotFoundError as error:
+        print(f"ipymini: {_missing(error)}", file=sys.stderr)
+        return 1
 
     try:
         path, owned, wanted = connect.find(file, given)
@@ -95,8 +102,9 @@ def run_kernel(
     try:
         kernel.start()
     except BaseException as error:  # sys.stderr is a stream of ours by now: only the log still reaches the terminal
-        expected = isinstance(error, IpyminiError)  # its text says it all
-        logging.getLogger("ipymini").critical("the kernel could not start: %s", error, exc_info=not expected)
+        text = _missing(error) if isinstance(error, ModuleNotFoundError) else str(error)
+        expected = isinstance(error, IpyminiError | ModuleNotFoundError)  # its text says it all
+        logging.getLogger("ipymini").critical("the kernel could not start: %s", text, exc_info=not expected)
         if owned:
             path.unlink(missing_ok=True)
         os._exit(1)
@@ -110,6 +118,10 @@ def run_kernel(
         logging.getLogger("ipymini").critical("the kernel did not end in good order", exc_info=True)
         os._exit(1)
     os._exit(0)  # not sys.exit: threads of the user's that are no daemons would hold it up
+
+
+def _missing(error: ModuleNotFoundError) -> str:
+    return f"{error}: install it for {sys.executable}, or see `python -m ipymini doctor`"
 
 
 def split_options(argv: list[str]) -> tuple[Path | None, dict[str, Any], list[str]]:
@@ -127,10 +139,30 @@ def split_options(argv: list[str]) -> tuple[Path | None, dict[str, Any], list[st
         elif name.startswith("--") and name[2:] in _CONNECTION_OPTIONS:
             value = value if equals else (waiting.pop(0) if waiting else "")
             key = _CONNECTION_OPTIONS[name[2:]]
-            given[key] = int(value) if key.endswith("_port") and value.isdigit() else value
+            given[key] = int(value) if key.endswith("_port") and value.isdigit() else _without_quotes(value)
+        elif word == "--no-secure":
+            given["key"] = ""
         else:
             rest.append(word)
     return file, given, rest
+
+
+def _without_quotes(value: str) -> str:
+    """Return the text of a value that may be written as Python writes it: b'abc'."""
+    bare = value[1:] if value[:2] in ("b'", 'b"') else value
+    return bare[1:-1] if len(bare) > 1 and bare[0] == bare[-1] and bare[0] in "'\"" else value
+
+
+def log_level(options: list[str]) -> str:
+    """Return what the options say of our log, the last one counts; or else IPYMINI_LOG_LEVEL."""
+    level = os.environ.get("IPYMINI_LOG_LEVEL", "WARNING")
+    for word, following in pairwise([*options, ""]):
+        name, equals, value = word.partition("=")
+        if name in ("--debug", "--quiet"):
+            level = {"--debug": "DEBUG", "--quiet": "CRITICAL"}[name]
+        elif name in _LEVELS:
+            level = value if equals else following
+    return level
 
 
 def start_logging(level: str) -> None:
@@ -142,7 +174,7 @@ def start_logging(level: str) -> None:
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
     ours = logging.getLogger("ipymini")
     ours.addHandler(handler)
-    ours.setLevel(getattr(logging, level.upper(), logging.WARNING))
+    ours.setLevel(int(level) if level.isdigit() else getattr(logging, level.upper(), logging.WARNING))
     ours.propagate = False
     faulthandler.enable(stream)
     if hasattr(signal, "SIGUSR1"):

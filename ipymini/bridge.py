@@ -13,6 +13,7 @@ from typing import Any
 
 from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult, InteractiveShell
 from IPython.utils.tokenutil import token_at_cursor
+from traitlets import TraitError
 
 from ipymini import comms, context, errors, startup
 from ipymini.compiler import cell_file
@@ -50,15 +51,18 @@ class Bridge:
         self.iopub = iopub
         options = startup.Options(argv or [], connection_file)
         restore_other_shell = _set_aside_other_shell()
-        self.shell: ZMQInteractiveShell = ZMQInteractiveShell.instance(
-            config=options.config,
-            ipython_dir=options.ipython_dir,
-            profile_dir=options.profile_dir,
-            user_ns=user_ns,
-            user_module=user_module,
-            kernel=kernel,
-            iopub=iopub,
-        )
+        try:
+            self.shell: ZMQInteractiveShell = ZMQInteractiveShell.instance(
+                config=options.config,
+                ipython_dir=options.ipython_dir,
+                profile_dir=options.profile_dir,
+                user_ns=user_ns,
+                user_module=user_module,
+                kernel=kernel,
+                iopub=iopub,
+            )
+        except TraitError as error:
+            raise startup.BadOption(f"an option or a configuration file is wrong: {error}") from error
         uninstall = self.shell.install()
         self.comms, uninstall_comms = comms.install(iopub.send, kernel)
         self._undo = [uninstall_comms, uninstall, restore_other_shell]

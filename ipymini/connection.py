@@ -139,10 +139,7 @@ def parse(data: dict[str, Any]) -> Connection:
     if not str(scheme).startswith("hmac-"):
         raise BadConnectionFile(f"expected a signature_scheme like hmac-sha256, {scheme!r} came")
     key = data.get("key", "")
-    try:
-        ports = {channel: int(data.get(f"{channel}_port", 0)) for channel in CHANNELS}
-    except (TypeError, ValueError):
-        raise BadConnectionFile("expected numbers as ports: correct the connection file") from None
+    ports = {channel: _port(channel, data.get(f"{channel}_port", 0)) for channel in CHANNELS}
     if data.get("registration_port"):
         ports = dict.fromkeys(CHANNELS, 0)
     if bool(data.get("curve_publickey")) != bool(data.get("curve_secretkey")):
@@ -158,6 +155,18 @@ def parse(data: dict[str, Any]) -> Connection:
         extra={name: value for name, value in data.items() if name not in known},
         port_range=parse_port_range(str(data.get("port_range") or "")),
     )
+
+
+def _port(channel: str, value: Any) -> int:
+    try:
+        port = int(value)
+    except (TypeError, ValueError):
+        port = -1
+    if not 0 <= port < 65_536:
+        raise BadConnectionFile(
+            f"expected a number up to 65535 as {channel}_port, {value!r} came: correct it, or say 0"
+        )
+    return port
 
 
 def _z85(value: Any) -> bytes:

@@ -9,14 +9,16 @@ import glob
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from IPython.core.profiledir import ProfileDir, ProfileDirError
+from traitlets.config.configurable import Configurable
 from traitlets.config.loader import Config, DeferredConfigList, DeferredConfigString
 
 from ipymini import shadows
+from ipymini.messages import IpyminiError
 
 log = logging.getLogger("ipymini.startup")
 
@@ -37,6 +39,10 @@ SHORT = {
     "logappend": "InteractiveShell.logappend",
     "autocall": "InteractiveShell.autocall",
     "log-level": "Application.log_level",
+    "config": "BaseIPythonApplication.extra_config_file",
+    "ident": "Session.session",
+    "user": "Session.username",
+    "keyfile": "Session.keyfile",
 }
 FLAGS = {
     **{name: ("InteractiveShellApp", name, "auto") for name in ("matplotlib", "pylab")},
@@ -47,10 +53,20 @@ FLAGS = {
     "ignore-cwd": ("InteractiveShellApp", "ignore_cwd", True),
     "no-ignore-cwd": ("InteractiveShellApp", "ignore_cwd", False),
     "logstart": ("InteractiveShell", "logstart", True),
-    **dict.fromkeys(("debug", "quick", "no-stdout", "no-stderr", "nosep", "init", "trio-loop", "no-banner")),
+    "color-info": ("InteractiveShell", "color_info", True),
+    "no-color-info": ("InteractiveShell", "color_info", False),
+    **dict.fromkeys(("debug", "quiet", "quick", "no-stdout", "no-stderr", "nosep", "init", "trio-loop", "no-banner")),
+    **dict.fromkeys(("secure", "no-secure", "show-config", "show-config-json")),
 }
 APPLICATIONS = ("BaseIPythonApplication", "InteractiveShellApp", "IPKernelApp")  # later ones win
+# Classes that nobody has imported at the start, and options that are somebody's all the same.
+LATER = {"Application", "IPKernelApp", "InteractiveShellApp", "TerminalIPythonApp", "BaseIPythonApplication", "Session"}
+LATER |= {"Completer", "IPCompleter", "InlineBackend", "StoreMagics", "Kernel", "IPythonKernel", "ProfileDir", "Comm"}
 FILES = ("ipython_config.py", "ipython_kernel_config.py")
+
+
+class BadOption(IpyminiError):
+    """The shell cannot be made as options and configuration files say; the text says why."""
 
 
 class Options:
@@ -65,6 +81,7 @@ class Options:
         self.config = self._load_files()
         self.config.merge(given)
         self.config.IPKernelApp.connection_file = connection_file or ""
+        self._warn_of_strangers(given)
 
     def get(self, trait: str, default: Any = None) -> Any:
         """Return a setting of the application, under whichever of its names it was made."""
@@ -105,7 +122,22 @@ class Options:
                 for path in (Path(directory, name), Path(directory, name).with_suffix(".json")):
                     if path.exists():
                         _load_file(path, config)
+        for extra in self.get("extra_config_file", []):
+            _load_file(Path(extra).expanduser().absolute(), config)
         return config
+
+    def _warn_of_strangers(self, given: Config) -> None:
+        """Say which options are of a class that there is not: an extension may bring it, or it is a slip of the pen."""
+        if strangers := {name for name in given if name[:1].isupper()} - LATER:
+            strangers -= {kind.__name__ for kind in _kinds(Configurable)}
+        for name in sorted(strangers):
+            log.warning("no class of this name is there at the start: %s", name)
+
+
+def _kinds(kind: Any) -> Iterator[Any]:
+    for one in kind.__subclasses__():
+        yield one
+        yield from _kinds(one)
 
 
 def _default_directory() -> str:
@@ -135,7 +167,9 @@ def parse(argv: list[str]) -> Config:
         word = waiting.pop(0)
         name, has_value, value = word.lstrip("-").partition("=")
         takes_next = bool(waiting) and not waiting[0].startswith("-")
-        if not word.startswith("-"):
+        if not word.startswith("-") and os.path.isfile(word):
+            config.InteractiveShellApp.file_to_run = word
+        elif not word.startswith("-"):
             log.warning("ignored argument: %s", word)
         elif name in FLAGS and not has_value and not (name in SHORT and takes_next):
             if (flag := FLAGS[name]) is not None:
@@ -143,7 +177,10 @@ def parse(argv: list[str]) -> Config:
         elif name in SHORT or "." in name:
             if not has_value:
                 value = waiting.pop(0) if takes_next else "True"
-            _set(config, SHORT.get(name, name), value)
+            try:
+                _set(config, SHORT.get(name, name), value)
+            except (ValueError, TypeError, AttributeError):  # --a.B=1: traitlets takes it for a part of its own
+                log.warning("ignored option: %s", word)
         else:
             log.warning("ignored option: %s", word)
     return config
@@ -184,10 +221,10 @@ def run(shell: Any, options: Options) -> None:
     for name in [*extensions, *options.get("extensions", []), *options.get("extra_extensions", [])]:
         _attempt(shell, shell.extension_manager.load_extension, name)
     shell.extension_manager.loaded.add("storemagic")  # declared by the shell, see its init_magics
-    code, module = options.get("code_to_run", ""), options.get("module_to_run", "")
+    code, module, file = (options.get(f"{what}_to_run", "") for what in ("code", "module", "file"))
     first = os.environ.get("PYTHONSTARTUP")
     wants_first = str(options.get("exec_PYTHONSTARTUP", True)) != "False"
-    if first and wants_first and not (code or module):
+    if first and wants_first and not (code or module or file):
         _run_file(shell, first, options)
     for path in _startup_files(options):
         _run_file(shell, path, options)
@@ -199,6 +236,8 @@ def run(shell: Any, options: Options) -> None:
         shell.user_ns_hidden.update(shell.user_ns)
     if code:
         shell.run_cell(code, store_history=False)
+    if file:
+        _run_file(shell, file, options)
     if module:
         _attempt(shell, shell.safe_run_module, module, shell.user_ns)
     shell._sys_modules_keys = set(sys.modules)
