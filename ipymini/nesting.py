@@ -17,6 +17,7 @@ from functools import wraps
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
+from weakref import ref
 
 from ipymini.frames import shielded
 
@@ -57,12 +58,14 @@ class outside_loop(outside_task):
         super().__exit__()
 
 
-_running: dict[int, asyncio.AbstractEventLoop] = {}  # by thread: the innermost loop; each thread writes its own entry
+# By thread: the innermost loop; each thread writes its own entry. Weak: an interrupt may leave one.
+_running: dict[int, "ref[asyncio.AbstractEventLoop]"] = {}
 
 
 def wake(ident: int | None) -> None:
     """Make the innermost loop of a thread turn round once: an interrupt that waits for the next bytecode strikes."""
-    loop = _running.get(ident or 0)
+    innermost = _running.get(ident or 0)
+    loop = innermost() if innermost is not None else None
     if loop is not None and not loop.is_closed():
         loop.call_soon_threadsafe(lambda: None)
 
@@ -94,7 +97,7 @@ def install(is_ours: Callable[[asyncio.AbstractEventLoop], bool]) -> Callable[[]
         def run_forever(self: asyncio.AbstractEventLoop) -> Any:
             ident = threading.get_ident()
             around = _running.get(ident)
-            _running[ident] = self
+            _running[ident] = ref(self)
             try:
                 return function(self)
             finally:

@@ -2,13 +2,14 @@
 
 import asyncio
 import contextvars
+import gc
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
-from ipymini import context
+from ipymini import context, nesting
 from ipymini.frames import door
 from ipymini.lane import Lane
 from ipymini.messages import Request
@@ -205,6 +206,25 @@ def test_threads_and_executor_items_keep_the_request_that_started_them() -> None
     finally:
         undo()
     assert [one.msg_id for one in seen] == ["a", "a", "b", "b"]
+
+
+# ---- loops inside of loops -------------------------------------------------------------------------
+
+
+def test_no_loop_is_kept_alive_because_it_ran() -> None:  # B9
+    undo = nesting.install(lambda loop: False)
+    try:
+        loop = asyncio.new_event_loop()
+        entries: list[Any] = []
+        loop.call_soon(lambda: entries.append(nesting._running[threading.get_ident()]))  # what an interrupt may leave
+        loop.call_soon(loop.stop)
+        loop.run_forever()
+        loop.close()
+        del loop
+        gc.collect()
+        assert [entry() for entry in entries] == [None]
+    finally:
+        undo()
 
 
 # ---- texts of the outbox ---------------------------------------------------------------------------
