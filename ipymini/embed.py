@@ -28,6 +28,7 @@ from ipymini import __version__, cells, connect, nesting, signals
 from ipymini.connection import CHANNELS
 from ipymini.kernel import Kernel
 from ipymini.messages import IpyminiError
+from ipymini.runs import Layered
 
 log = logging.getLogger("ipymini.embed")
 
@@ -59,8 +60,8 @@ _gate = threading.Lock()
 def embed_kernel(module: ModuleType | None = None, local_ns: dict[str, Any] | None = None, **options: Any) -> None:
     """Serve clients here until `exit`, a shutdown_request or `stop()`. Blocks the calling thread, whichever it is.
 
-    Cells see the caller's module and local variables, or those given. At a module's top level, and with
-    `local_ns=globals()`, what they assign is there afterwards.
+    Cells see the caller's module and local variables, or those given. What they assign is put into `local_ns`, and at
+    a module's top level into the module; a function's variables stay as they are.
 
     Options: `connection_file`, a path; `ip`, `transport`, `shell_port` and the like, as in a connection file;
     `config`, {class: {trait: value}}; `argv`, options of the command line; `quiet=True`, to say nothing on stderr.
@@ -123,6 +124,9 @@ def _serve(
     undo.enter_context(_path_restored())
     undo.enter_context(_names_tidied(module.__dict__))
     undo.enter_context(_outside_of_loops())
+    if names is not None:
+        undo.enter_context(_names_tidied(names))
+        names = Layered(names, module.__dict__)
     kernel = one.kernel = Kernel(
         wanted,
         file=path,

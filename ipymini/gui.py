@@ -111,7 +111,8 @@ class Qt(Toolkit):
         if self._app is None:
             _probe(f"from {package} import QtWidgets; QtWidgets.QApplication([])", package)
             self._app = Qt._app = widgets.QApplication(["ipymini"])
-            # Qt would note "quit" for good when the last window closes, and no dialog would ever open again.
+            # Else Qt posts a Quit as its last window closes in `exec`; a turn of ours may meet that, when `exec` has
+            # ended, and from then on every QEventLoop (`plt.pause`, dialogs) returns at once. See it by the tests.
             self._app.setQuitOnLastWindowClosed(False)
             self._app.lastWindowClosed.connect(self._quit_if_running)
         loop: Any = self._core.QEventLoop

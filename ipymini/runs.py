@@ -58,6 +58,31 @@ class Run:
         self.names.update(zip(("_", "__", "___"), self.unders, strict=True))
 
 
+class Layered(dict[str, Any]):
+    """A function's variables over the globals of its module, which go on living: the globals of embedded cells.
+
+    With two dicts, one for globals and one for locals, functions and comprehensions of cells would not see what cells
+    assign. CPython asks a subclass of dict for what is missing, also where a function looks for a global. What cells
+    assign is written to `own`, too.
+    """
+
+    def __init__(self, own: dict[str, Any], module: dict[str, Any]):
+        super().__init__(own)
+        self._own, self._module = own, module
+        self.setdefault("__name__", module.get("__name__"))  # of functions and classes; Python looks past `__missing__`
+
+    def __missing__(self, name: str) -> Any:
+        return self._module[name]
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        super().__setitem__(name, value)
+        self._own[name] = value
+
+    def __delitem__(self, name: str) -> None:
+        super().__delitem__(name)
+        self._own.pop(name, None)
+
+
 class Overlay(MutableMapping[str, Any]):
     """The shared namespace with a subshell's own `In`, `Out`, `_` and kin over it: the locals of its cells."""
 

@@ -29,7 +29,7 @@ from ipymini.history import History
 from ipymini.lean import LeanShell
 from ipymini.messages import Content
 from ipymini.nesting import outside_task
-from ipymini.runs import Cell, Overlay, Run
+from ipymini.runs import Cell, Layered, Overlay, Run
 
 log = logging.getLogger("ipymini.shell")
 
@@ -148,6 +148,10 @@ class ZMQInteractiveShell(LeanShell):
         """Undo a `set_thread_parent`."""
         undo()
 
+    @property
+    def _globals(self) -> dict[str, Any]:
+        return self.user_ns if isinstance(self.user_ns, Layered) else self.user_global_ns
+
     # ---- running code ------------------------------------------------------------------
 
     async def run_code(self, code_obj: Any, result: Any = None, *, async_: bool = False) -> bool:
@@ -158,10 +162,10 @@ class ZMQInteractiveShell(LeanShell):
             names = self.user_ns
         try:
             if async_:
-                await eval(code_obj, self.user_global_ns, names)
+                await eval(code_obj, self._globals, names)
             else:
                 with outside_task():
-                    exec(code_obj, self.user_global_ns, names)
+                    exec(code_obj, self._globals, names)
             return False
         except SystemExit as error:
             self._failed(result, error)
@@ -198,7 +202,7 @@ class ZMQInteractiveShell(LeanShell):
     def ev(self, expr: str) -> Any:
         """Evaluate an expression as a cell of the current run would."""
         names = self.run.locals
-        return eval(expr, self.user_global_ns, self.user_ns if names is None else names)
+        return eval(expr, self._globals, self.user_ns if names is None else names)
 
     def user_expressions(self, expressions: dict[str, str]) -> Content:
         """Evaluate expressions; return a mime bundle or an error for each."""

@@ -97,6 +97,13 @@ def test_cells_see_the_callers_variables_until_exit_and_the_program_goes_on(prog
 
     assert kernel.execute("local.append(2); print(elsewhere, local)")[1] == ["stdout:module [1, 2]\n"]
     assert kernel.execute("%who list")[1] == ["stdout:local\t \n"]
+    kernel.execute("mine = 3\ndef function(): return mine, elsewhere, __name__\nclass Kind: pass")
+    assert kernel.execute("[(*function(), local, Kind.__module__) for _n in range(1)]")[1] == [
+        "execute_result:[(3, 'module', '__main__', [1, 2], '__main__')]"
+    ]
+    kernel.execute("import __main__; __main__.elsewhere = 'changed'")  # by whomever
+    assert kernel.execute("elsewhere, (lambda: elsewhere)()")[1] == ["execute_result:('changed', 'changed')"]
+    assert kernel.execute("import asyncio; await asyncio.sleep(0); [mine for _n in '1']")[1] == ["execute_result:[3]"]
     assert kernel.execute("exit")[0]["status"] == "ok"
 
     assert embedding.end() == ("after [1, 2] False False\n", "")
@@ -117,6 +124,21 @@ def test_what_cells_assign_at_the_top_level_is_there_afterwards_and_ipythons_nam
     kernel.send("shutdown_request", channel="control", restart=False)
 
     assert embedding.end()[0] == "mine 3 ['before', 'first', 'function', 'second']\n"
+
+
+def test_what_cells_assign_is_put_into_the_namespace_that_was_given(program: Any) -> None:
+    embedding = program("""
+        names = {"given": 1}
+        ipymini.embed_kernel(local_ns=names, connection_file=FILE)
+        print(names)
+    """)
+    kernel = embedding.connect()
+
+    kernel.execute("given += 1; new = 3; gone = 4\n'result'")
+    kernel.execute("del gone\nnames['new'], FILE")
+    kernel.execute("exit")
+
+    assert embedding.end() == ("{'given': 2, 'new': 3}\n", "")
 
 
 FACTS = """
