@@ -100,6 +100,9 @@ def drive(request: Request, work: Coroutine[Any, Any, None]) -> Generator[Any, A
         value, error = None, None
         try:
             value = yield waiting_for
+        except GeneratorExit:  # nobody will go on with it; on whichever thread, so there is nothing to put right
+            work.close()
+            raise
         except BaseException as thrown:  # a cancellation: it belongs to the coroutine, as with `await`
             error = thrown
 

@@ -265,6 +265,11 @@ class Lane:
             while not waiting.done():
                 self._run_loop()
         self.unfinished = list(self._serial)
+        for task in asyncio.all_tasks(self.loop):
+            # Python would complain of it, and end it, in whatever cell runs when it is collected.
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
+            with suppress(BaseException):
+                task.get_coro().close()
 
     def _stop_loop(self) -> None:
         assert self.loop is not None
@@ -316,7 +321,8 @@ class Lane:
                 self._latched = None
             if serial:
                 del self._serial[request]
-                asyncio.get_running_loop().call_soon(self._pump)
+                if self.loop is not None:
+                    self.loop.call_soon(self._pump)
 
     @coroutine
     def _in_steps(self, request: Request, work: Coroutine[Any, Any, None]) -> Generator[Any, Any, None]:
@@ -355,6 +361,9 @@ class Lane:
                 continue
             try:
                 value = yield waiting_for
+            except GeneratorExit:
+                work.close()
+                raise
             except BaseException as thrown:  # a cancellation: it belongs to the coroutine, as with `await`
                 error = thrown
 

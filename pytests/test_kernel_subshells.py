@@ -643,6 +643,8 @@ def test_a_cell_that_will_not_be_cancelled_is_answered_when_its_subshell_ends(ke
     assert kernel.reply(cell)["status"] == "error"
     assert kernel.outputs(cell)[-1] == "status:idle"
     gone(kernel)
+    # What is left of it is nobody's business, and least of all the loop's that the collector happens to run on.
+    assert kernel.execute("import gc; gc.collect(); await asyncio.sleep(0); 1")[1] == ["execute_result:1"]
 
 
 def test_background_tasks_end_with_their_subshell(kernel: KernelUnderTest) -> None:
