@@ -50,8 +50,8 @@ class OutStream(io.TextIOBase):
         self.name = name
         self.mode = "w"
         self._descriptor = descriptor
-        self._channels = channels
-        self._write = channels.write
+        self._channels: Any = channels
+        self._write: Callable[..., Any] = channels.write
         self._child: list[str] | None = None  # in a forked child: the unfinished line
         self._hooks: list[Callable[[str], str | None]] = []
         self.topic = f"stream.{name}".encode()
@@ -132,6 +132,13 @@ class OutStream(io.TextIOBase):
             left = hook(left) if left else None
         if left:
             self._write(_own() or _latest(), self.name, left)
+
+    def retire(self, before: Any) -> None:
+        """The kernel has ended: who still holds this stream, as IPython does, writes to the one before it."""
+        self.kernel, self._hooks = None, []
+        self._channels = None
+        self._write = lambda _request, _name, text: before and before.write(text)
+        self.flush = before.flush if before is not None else lambda: None  # type: ignore[method-assign]
 
     def _flush(self) -> None:
         self.flush()
@@ -327,6 +334,8 @@ def install(channels: Channels, *, shared: bool = False) -> Callable[[], None]:
 
     def undo() -> None:
         sys.stdout, sys.stderr = before
+        out.retire(before[0])
+        err.retire(before[1])
         in_child.clear()
 
     return undo

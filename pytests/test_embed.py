@@ -2,10 +2,12 @@
 
 import json
 import os
+import queue
 import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -31,11 +33,28 @@ class Program:
             env={**os.environ, "PYTHONPATH": str(REPOSITORY), "IPYTHONDIR": str(tmp_path / "ipython")},
         )  # fmt: skip
         self.clients: list[BlockingKernelClient] = []
+        self._lines: dict[str, queue.Queue[str]] = {"stdout": queue.Queue(), "stderr": queue.Queue()}
+        for name in self._lines:
+            threading.Thread(target=self._read, args=(name,), daemon=True).start()
+
+    def _read(self, name: str) -> None:
+        for line in getattr(self.process, name):
+            self._lines[name].put(line)
+        self._lines[name].put("")
+
+    def line(self, name: str = "stdout") -> str:
+        """Return the next line that the program says, or "" at its end."""
+        return self._lines[name].get(timeout=DEADLINE)
+
+    def type(self, line: str) -> None:
+        """Type a line at the program's terminal."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
 
     def connect(self) -> KernelUnderTest:
         """Wait until a kernel says how to connect, and connect."""
-        assert self.process.stderr is not None
-        said = self.process.stderr.readline()
+        said = self.line("stderr")
         assert said.endswith(f": to connect a client: jupyter console --existing {self.file}\n"), said
         client = BlockingKernelClient()
         client.load_connection_info(json.loads(self.file.read_text()))
@@ -56,9 +75,9 @@ class Program:
 
     def end(self) -> tuple[str, str]:
         """Wait for the program's end; return what it said on stdout and on stderr."""
-        self.process.wait(DEADLINE)  # what it says fits into the pipes
-        assert self.process.stdout is not None and self.process.stderr is not None
-        return self.process.stdout.read(), self.process.stderr.read()
+        self.process.wait(DEADLINE)
+        out, err = ("".join(iter(lambda name=name: self.line(name), "")) for name in self._lines)
+        return out, err
 
     def close(self) -> None:
         """End it, and the clients."""
@@ -92,6 +111,7 @@ def test_cells_see_the_callers_variables_until_exit_and_the_program_goes_on(prog
             return local
         elsewhere = "module"
         print("after", count(), os.path.exists(FILE), "In" in globals())
+        print("through a stream of the kernel's", file=held, flush=True)
     """)
     kernel = embedding.connect()
 
@@ -101,12 +121,13 @@ def test_cells_see_the_callers_variables_until_exit_and_the_program_goes_on(prog
     assert kernel.execute("[(*function(), local, Kind.__module__) for _n in range(1)]")[1] == [
         "execute_result:[(3, 'module', '__main__', [1, 2], '__main__')]"
     ]
+    kernel.execute("import builtins, sys; builtins.held = sys.stdout")
     kernel.execute("import __main__; __main__.elsewhere = 'changed'")  # by whomever
     assert kernel.execute("elsewhere, (lambda: elsewhere)()")[1] == ["execute_result:('changed', 'changed')"]
     assert kernel.execute("import asyncio; await asyncio.sleep(0); [mine for _n in '1']")[1] == ["execute_result:[3]"]
     assert kernel.execute("exit")[0]["status"] == "ok"
 
-    assert embedding.end() == ("after [1, 2] False False\n", "")
+    assert embedding.end() == ("after [1, 2] False False\nthrough a stream of the kernel's\n", "")
     assert embedding.process.returncode == 0
 
 
@@ -223,9 +244,8 @@ def test_off_the_main_thread_a_message_interrupts_the_cell_and_nothing_else(prog
 
     assert kernel.reply(request)["ename"] == "KeyboardInterrupt"
     assert kernel.execute("7 * 6")[1] == ["execute_result:42"]
-    embedding.process.stdin.write("line\n")
-    embedding.process.stdin.flush()
-    assert embedding.process.stdout.readline() == "the program's line\n"
+    embedding.type("line")
+    assert embedding.line() == "the program's line\n"
     kernel.execute("exit")
     assert embedding.end() == ("", "")
 
@@ -238,9 +258,8 @@ def test_the_program_keeps_its_own_prints_and_questions(program: Any) -> None:
     kernel = embedding.connect()
 
     assert kernel.execute("print('from a cell')")[1] == ["stdout:from a cell\n"]
-    embedding.process.stdin.write("by the program\n")
-    embedding.process.stdin.flush()
-    assert embedding.process.stdout.readline() == "asked: by the program\n"
+    embedding.type("by the program")
+    assert embedding.line() == "asked: by the program\n"
     threads = "import threading; t = threading.Thread(target=print, args=('its thread',)); t.start(); t.join()"
     assert kernel.execute(threads)[1] == ["stdout:its thread\n"]
     kernel.execute("exit")
@@ -248,18 +267,24 @@ def test_the_program_keeps_its_own_prints_and_questions(program: Any) -> None:
 
 
 def test_control_c_interrupts_what_runs_and_twice_ends_an_idle_kernel(program: Any) -> None:  # I24
-    embedding = program("ipymini.embed(connection_file=FILE)\nprint('after')")
+    embedding = program("""
+        import ipymini.embed
+        ipymini.embed.TWICE = 100  # seconds: machines may be slow
+        ipymini.embed(connection_file=FILE)
+        print('after')
+    """)
     kernel = embedding.connect()
 
     request = kernel.send("execute_request", code="print('runs')\nwhile True: pass")
     kernel.wait_for("iopub", "stream", text="runs", msg_id=request)
     embedding.process.send_signal(signal.SIGINT)
     assert kernel.reply(request)["ename"] == "KeyboardInterrupt"
-    kernel.outputs(request)
+    kernel.reply(kernel.send("comm_info_request"))  # nothing of the cell's runs any more
 
     embedding.process.send_signal(signal.SIGINT)
-    assert embedding.process.stderr.readline() == "ipymini: nothing runs; Ctrl-C again ends the kernel\n"
+    assert embedding.line("stderr") == "ipymini: nothing runs; Ctrl-C again ends the kernel\n"
     assert kernel.execute("1")[1] == ["execute_result:1"]
+    kernel.reply(kernel.send("comm_info_request"))
     embedding.process.send_signal(signal.SIGINT)
     assert embedding.end() == ("after\n", "")
 
@@ -281,8 +306,7 @@ def test_stop_ends_a_running_cell_and_waits(program: Any) -> None:  # L2
     request = kernel.send("execute_request", code="print('runs')\nimport time; time.sleep(60)")
     kernel.wait_for("iopub", "stream", text="runs", msg_id=request)
 
-    embedding.process.stdin.write("\n")
-    embedding.process.stdin.flush()
+    embedding.type("")
 
     assert kernel.reply(request)["status"] == "error"
     assert embedding.end() == (
