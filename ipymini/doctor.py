@@ -12,11 +12,12 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from importlib import metadata
 from pathlib import Path
-from time import monotonic
+from queue import Empty
+from time import monotonic, sleep
 from typing import Any
 
 from ipymini import __version__, kernelspec, shadows
@@ -34,6 +35,7 @@ SEEN = ("jupyterlab", "notebook", "jupyter_server", "ipykernel", "ipywidgets", "
 VARIABLES = ("PYTHON", "JUPYTER_", "IPYTHON", "IPYMINI_", "JPY_", "MPLBACKEND", "VIRTUAL_ENV", "CONDA_PREFIX")
 SECRET = ("TOKEN", "KEY", "PASS", "SECRET", "COOKIE")  # this goes into bug reports
 DEADLINE = 60.0  # seconds for a kernel to start and to run a cell
+GLANCE = 0.5  # seconds to wait for an answer before looking whether the kernel still lives
 
 Finding = tuple[str, str, str]  # "ok", "note" or "BAD"; what has been looked at; what has been found
 
@@ -162,23 +164,45 @@ def kernel() -> Finding:
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
         stack.callback(process.wait)
         stack.callback(process.kill)
-        while not file.exists() and process.poll() is None and monotonic() - began < DEADLINE:
-            try:
-                process.wait(0.02)
-            except subprocess.TimeoutExpired:
-                continue
+        client = BlockingKernelClient()
+
+        def until(attempt: Callable[[], Any]) -> Any:
+            """Try until something comes of it, while the kernel lives: it may die after its first answer."""
+            while (found := attempt()) is None:
+                if process.poll() is not None:
+                    raise RuntimeError(f"it has ended with exit code {process.returncode}")
+                if monotonic() - began > DEADLINE:
+                    raise RuntimeError(f"it has not answered for {DEADLINE:g} s")
+            return found
+
+        def written() -> bool | None:
+            sleep(0.02)
+            return file.exists() or None
+
+        def ready() -> bool | None:
+            with suppress(RuntimeError):
+                client.wait_for_ready(timeout=GLANCE)
+                return True
+            return None
+
+        def result() -> str | None:
+            with suppress(Empty):
+                message = client.get_iopub_msg(timeout=GLANCE)
+                if message["msg_type"] in ("execute_result", "error"):
+                    content = message["content"]
+                    return str(content["data"]["text/plain"] if "data" in content else content["evalue"])
+            return None
+
         try:
-            client = BlockingKernelClient()
+            until(written)
             client.load_connection_file(str(file))
             client.start_channels()
             stack.callback(client.stop_channels)
-            client.wait_for_ready(timeout=DEADLINE)
+            until(ready)
             started = monotonic() - began
-            said: list[Any] = []
-            reply = client.execute_interactive("40 + 2", timeout=DEADLINE, output_hook=said.append)
-            results = [one["content"]["data"]["text/plain"] for one in said if one["msg_type"] == "execute_result"]
-            if reply["content"]["status"] != "ok" or results != ["42"]:
-                raise RuntimeError(f"40 + 2 is {results}, {reply['content'].get('evalue', 'and no error')}")
+            client.execute("40 + 2")
+            if (said := until(result)) != "42":
+                raise RuntimeError(f"40 + 2 is {said}")
             client.shutdown(reply=True, timeout=DEADLINE)
             process.wait(DEADLINE)
         except Exception as error:  # whatever goes wrong is what we are here to say
