@@ -1,6 +1,29 @@
 """What is on a page: the parts of a notebook, and what a person does with them."""
 
+from time import monotonic
+
 from ipymini import kernelspec
+
+DEADLINE = 30.0
+
+
+def listen(page, msg_type):
+    """Return a function that waits until a websocket opened from now on has brought a message of this type."""
+    came = []
+
+    def look(frame):
+        if (frame if isinstance(frame, bytes) else frame.encode()).find(f'"{msg_type}"'.encode()) >= 0:
+            came.append(frame)
+
+    page.on("websocket", lambda websocket: websocket.on("framereceived", look))
+
+    def wait():
+        end = monotonic() + DEADLINE
+        while not came:
+            assert monotonic() < end, f"no {msg_type}"
+            page.wait_for_timeout(20)
+
+    return wait
 
 
 class Notebook:

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from pages import listen
 from playwright.sync_api import expect
 
 pytestmark = pytest.mark.browser
@@ -150,7 +151,9 @@ def test_a_subshell_console_answers_while_a_cell_runs(open_notebook, page, scree
     notebook.run(0)
     expect(notebook.output(0)).to_contain_text("begun")
 
+    has_its_subshell = listen(page, "create_subshell_reply")  # JupyterLab does not wait for it, and shows no sign of it
     command(page, "New Subshell Console for Notebook")
+    has_its_subshell()
     console = page.locator(".jp-CodeConsole:visible")
     console.locator(".jp-CodeConsole-promptCell .cm-content").click()
     page.keyboard.type("shared.upper()")
