@@ -43,6 +43,7 @@ class Debugger:
     def switch(self, on):
         """Press the bug, and wait until the debugger is on or off."""
         expect(self.bug).to_have_attribute("aria-pressed", "false" if on else "true")
+        expect(self.bug).not_to_have_attribute("disabled", "")  # a click would be lost, and Playwright does not see it
         self.bug.click()
         expect(self.bug).to_have_attribute("aria-pressed", "true" if on else "false")
         if on:
