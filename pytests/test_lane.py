@@ -186,6 +186,43 @@ def test_an_interrupt_ends_what_a_child_lane_runs_and_nothing_later(serving: Any
         undo()
 
 
+def test_no_wakeup_is_lost_and_what_a_stopped_lane_has_not_begun_can_be_taken_back(serving: Any) -> None:  # P1
+    served = serving()
+    posted = [[request(f"{thread}-{turn}") for turn in range(200)] for thread in range(4)]
+
+    def post(requests: list[Request]) -> None:
+        for one in requests:
+            served.lane.post(one)
+            if turn_about := int(one.msg_id[-1]) % 3:  # let the lane fall asleep now and then
+                threading.Event().wait(turn_about / 10_000)
+
+    threads = [threading.Thread(target=post, args=(requests,)) for requests in posted]
+    for thread in threads:
+        thread.start()
+    for _ in range(800):
+        assert served.done.acquire(timeout=SOON), served.log[-3:]
+    for requests in posted:
+        ours = [line for line in served.log if line.startswith(f"begin {requests[0].msg_id[0]}-")]
+        assert ours == [f"begin {one.msg_id}" for one in requests]  # of each sender, in order
+
+    begun, go = threading.Event(), threading.Event()
+
+    async def hold(_: Request) -> None:
+        begun.set()
+        go.wait(SOON)
+
+    served.work["holding"] = hold
+    waiting = [request("waiting"), request("waiting too")]
+    for one in (request("holding"), *waiting):
+        served.lane.post(one)
+    assert begun.wait(SOON)
+    served.lane.stop()
+    go.set()
+    assert served.lane.join(SOON)
+    assert served.lane.withdraw() == waiting
+    assert not served.lane.post(request("late"))  # its sender is told, and answers
+
+
 def test_an_interrupt_of_an_idle_lane_does_nothing(serving: Any) -> None:  # I1
     served = serving()
     served.lane.interrupt()

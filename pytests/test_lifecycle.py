@@ -392,6 +392,47 @@ def test_a_crash_of_the_io_thread_ends_the_kernel(own_kernel: KernelUnderTest) -
 
 # ---- again and again in one process --------------------------------------------------------------
 
+SOCKETS_WATCHED = """
+import collections, threading
+from ipymini import channels
+touched = collections.Counter()
+class Watched(channels._Backend):
+    pass
+def watch(name, function):
+    def watching(*args):
+        touched[threading.current_thread().name] += 1
+        return function(*args)
+    setattr(Watched, name, staticmethod(watching))
+for _name in ("send", "recv", "get"):
+    watch(_name, getattr(channels._Backend, _name))
+channels._Backend = Watched
+"""
+
+
+def test_one_thread_touches_the_sockets(own_kernel: KernelUnderTest) -> None:  # L10
+    kernel = own_kernel
+    assert kernel.execute(SOCKETS_WATCHED)[0]["status"] == "ok"
+    subshell = kernel.reply(kernel.send("create_subshell_request", channel="control"))["subshell_id"]
+
+    noisy = (
+        "import threading, sys, asyncio, comm\n"
+        "workers = [threading.Thread(target=lambda: [print('.', flush=True) for _ in range(20)]) for _ in range(4)]\n"
+        "[worker.start() for worker in workers]\n"
+        "comm.create_comm(target_name='none').send({'a': 1}, buffers=[b'1'])\n"
+        "display('shown'); print('error', file=sys.stderr); await asyncio.sleep(0)\n"
+        "[worker.join() for worker in workers]"
+    )
+    cells = [kernel.send("execute_request", code=noisy, header={"subshell_id": where}) for where in (None, subshell)]
+    for msg_id in cells:
+        assert kernel.reply(msg_id)["status"] == "ok"
+    asking = kernel.send("execute_request", code="input('? ')", allow_stdin=True)
+    kernel.answer_input("answer")
+    assert "execute_result:'answer'" in kernel.outputs(asking)
+    kernel.reply(kernel.send("delete_subshell_request", channel="control", subshell_id=subshell))
+
+    assert kernel.execute("sorted(touched), touched.total() > 100")[1] == ["execute_result:(['ipymini-io'], True)"]
+
+
 EMBEDDED = """
 import asyncio, builtins, gc, json, os, sys, threading, weakref
 from jupyter_client import BlockingKernelClient

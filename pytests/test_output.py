@@ -78,6 +78,18 @@ def test_threads_and_tasks_print_into_the_cell_that_started_them(kernel: KernelU
         kernel.wait_for("iopub", "stream", msg_id=first, text=word)
 
 
+def test_a_thread_is_not_taken_for_an_ended_one_of_the_same_number(kernel: KernelUnderTest) -> None:  # P5, O3
+    kernel.execute("import threading; one = threading.Thread(target=print, args=('first',)); one.start(); one.join()")
+    reused = (
+        "import _thread, time\nidents = []\n"
+        "def work():\n if _thread.get_ident() == one.ident: print('its successor')\n idents.append(_thread.get_ident())\n"
+        "while one.ident not in idents and len(idents) < 1000:\n"
+        " before = len(idents); _thread.start_new_thread(work, ())\n"
+        " while len(idents) == before: time.sleep(.001)"
+    )
+    assert kernel.execute(reused)[1] == ["stdout:its successor\n"]
+
+
 def test_threads_lose_no_line_and_tear_none(kernel: KernelUnderTest) -> None:  # O14
     code = (
         "import threading, sys\ndef writes(k):\n for n in range(500): _ = sys.stdout.write(f'{k}:{n}\\n')\n"

@@ -269,6 +269,18 @@ def test_an_execute_reply_carries_its_metadata(kernel: KernelUnderTest) -> None:
 # ---- the queue ------------------------------------------------------------------------------
 
 
+def test_idle_comes_with_the_reply(kernel: KernelUnderTest) -> None:  # O21
+    waits = []
+    for _ in range(20):
+        msg_id = kernel.send("execute_request", code="None")
+        began = time.monotonic()
+        kernel.reply(msg_id)
+        kernel.outputs(msg_id)
+        waits.append(time.monotonic() - began)
+    # Ten times what INVARIANTS names, for both; a clock that something is polled by would be in all twenty.
+    assert min(waits) < 0.2
+
+
 def test_two_hundred_pipelined_cells_are_answered_in_order(kernel: KernelUnderTest) -> None:  # Q2, Q12
     kernel.execute("seen = []")
     sent = [kernel.send("execute_request", code=f"seen.append({n})") for n in range(200)]
@@ -392,6 +404,39 @@ def test_control_is_answered_while_a_cell_runs(kernel: KernelUnderTest) -> None:
         assert_one_answer_now(kernel, *(raw(kernel, msg_type, {}, "control") for msg_type in wanted))
         assert time.monotonic() - started < 2  # the cell itself takes a minute
         end(kernel, cell)
+
+
+def test_lists_are_read_while_others_write_them(own_kernel: KernelUnderTest) -> None:  # P3
+    kernel = own_kernel
+    churn = (
+        "import asyncio, comm, sys, threading, time\n"
+        "def churn():\n"
+        " while not stop.is_set():\n"
+        "  one = comm.create_comm(target_name='none'); hook = lambda text: text\n"
+        "  sys.stdout.register_hook(hook); sys.stdout.unregister_hook(hook)\n"
+        "  comm.get_comm_manager().register_target(one.comm_id, print); one.close()\n"
+        "  comm.get_comm_manager().unregister_target(one.comm_id, print); time.sleep(0)\n"
+        "stop = threading.Event(); workers = [threading.Thread(target=churn) for _ in range(4)]\n"
+        "for worker in workers: worker.start()\n"
+        "print('on')\nwhile not stop.is_set(): await asyncio.sleep(.001)\n"
+        "for worker in workers: worker.join()"
+    )
+    running = kernel.send("execute_request", code=churn)
+    kernel.wait_for("iopub", "stream", msg_id=running, text="on")
+    for _ in range(10):
+        made = kernel.reply(kernel.send("create_subshell_request", channel="control"))["subshell_id"]
+        asked = [
+            kernel.send("comm_info_request"),
+            kernel.send("comm_info_request", header={"subshell_id": made}),
+            kernel.send("list_subshell_request", channel="control"),
+            kernel.send("usage_request", channel="control"),
+        ]
+        assert [kernel.reply(msg_id).get("status", "ok") for msg_id in asked] == ["ok"] * 4
+        kernel.reply(kernel.send("delete_subshell_request", channel="control", subshell_id=made))
+    other = kernel.reply(kernel.send("create_subshell_request", channel="control"))["subshell_id"]
+    kernel.send("execute_request", code="stop.set()", header={"subshell_id": other})
+    assert kernel.reply(running)["status"] == "ok"
+    assert kernel.reply(kernel.send("comm_info_request"))["comms"] == {}
 
 
 def test_an_execute_request_on_control_is_run_in_its_turn(kernel: KernelUnderTest) -> None:  # Q1, Q12
