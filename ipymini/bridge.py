@@ -118,7 +118,10 @@ class Bridge:
                 result, expressions = self._escaped(code, options, error), {}
                 if is_stored and run.execution_count == cell.number and not _is_blank(code):
                     run.execution_count += 1  # execute_input has given the number away
-            return self._reply(run, cell, result, expressions)
+            reply = self._reply(run, cell, result, expressions)
+            if silent:
+                reply["execution_count"] -= 1  # the last one given away: qtconsole's first prompt is the next
+            return reply
         finally:
             run.cells.pop(request, None)
 

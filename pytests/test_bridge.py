@@ -126,7 +126,7 @@ def test_a_silent_cell_says_nothing_and_counts_nothing(main):
     reply, said = main.execute("1 + 1", silent=True)
 
     assert said == []
-    assert reply["execution_count"] == 1
+    assert reply["execution_count"] == 0  # the last cell's: there has been none
     assert main.value("len(In), len(Out)") == "(2, 0)"
 
 
