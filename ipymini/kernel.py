@@ -56,6 +56,7 @@ RESCUED = LANGUAGE | {"kernel_info_request", "connect_request"}  # do not wait f
 COMM_ANSWERS = frozenset({"comm_msg", "comm_close"})  # may belong to another subshell than their header says
 PATIENCE = 0.1  # seconds that a debug_request waits for the one before it
 GRACE = 0.05  # seconds that a language request waits for its own lane
+FAREWELL = 0.5  # seconds between the reply to a cell that says `exit` and the end
 DEADLINE = 0.9  # seconds that running cells may hold up a shutdown
 OWN_SIGNAL = 2.0  # seconds within which our own SIGINT is handled, unless C code holds the main thread or ignores it
 SUBSHELL_DEADLINE = 0.2  # seconds that each subshell may hold it up when the main shell has ended
@@ -458,8 +459,12 @@ class Kernel:
         return self.lane_of(request).withdraw("execute_request")
 
     def _afterwards(self, request: Request) -> None:
-        if request.msg_type == "shutdown_request" or self._exit_asked:
+        if request.msg_type == "shutdown_request":
             self.stop()
+        elif self._exit_asked:
+            # jupyter console reads a reply, and asks for no more input, only from a kernel whose process lives.
+            self.begin_stopping()
+            self.channels.later(FAREWELL, self.stop)
         elif request.msg_type == "execute_request":
             self._quiet_since = monotonic()
             if not self._priming:

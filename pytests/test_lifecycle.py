@@ -230,6 +230,7 @@ def test_exit_in_a_cell_ends_the_process_in_good_order(own_kernel: KernelUnderTe
     if keeps:
         assert own_kernel.execute("'alive'")[1] == ["execute_result:'alive'"]
     else:
+        assert own_kernel.manager.is_alive()  # jupyter console looks for that before it reads the reply
         assert exit_code(own_kernel) == 0
 
 
