@@ -51,6 +51,8 @@ BUDGET = 64 << 20  # bytes in the outbox from which writers wait
 ITEM = 100  # bytes that a text takes in the outbox besides its characters
 SLICE = 20_000  # items of the outbox sent between two looks at the sockets: some 10 ms
 HIGH_WATER = 1000  # messages queued for one subscriber before they wait here
+MOST_UNHEARD = 200  # messages kept for the first subscriber
+FIRST_SECONDS = 2.0  # for so long
 PATIENCE = 5.0  # seconds a subscriber may not read before it loses messages
 LINGER = 500  # ms that closing sockets may take to get rid of their messages
 HEART_TIMEOUT = 0.5  # seconds for the heartbeat thread to notice the end
@@ -87,6 +89,7 @@ class Channels:
         self._watched: dict[int, Callable[[], None]] = {}
         self._stuck: deque[list[Any]] = deque()  # iopub messages that found a subscriber's queue full
         self._stuck_since, self._lossy = 0.0, False
+        self._unheard: deque[tuple[float, list[Any]]] | None = deque()  # None: there has been a subscriber
         self._closing = False
         self._wake_in, self._wake_out = os.pipe()
         os.set_blocking(self._wake_in, False)
@@ -444,6 +447,9 @@ class Channels:
             self._send("iopub", self._encode("iopub", message, (f"stream.{name}".encode(),)))
 
     def _send(self, channel: str, frames: list[Any]) -> None:
+        if channel == "iopub" and self._unheard is not None:
+            self._keep(self._unheard, frames)
+            return
         if channel == "iopub" and self._stuck:
             self._stuck.append(frames)
             return
@@ -457,6 +463,14 @@ class Channels:
                 log.warning("dropped message: the peer's queue is full channel=%s", channel)
         except zmq.ZMQError as error:
             log.warning("dropped message: %s channel=%s", error, channel)
+
+    @staticmethod
+    def _keep(unheard: deque[tuple[float, list[Any]]], frames: list[Any]) -> None:
+        """Keep what is said before anybody listens: a client's iopub may connect later than its shell did."""
+        now = monotonic()
+        unheard.append((now, frames))
+        while unheard and (len(unheard) > MOST_UNHEARD or unheard[0][0] < now - FIRST_SECONDS):
+            unheard.popleft()
 
     @staticmethod
     def _put(socket: "zmq.Socket[bytes]", frames: list[Any]) -> None:
@@ -517,7 +531,11 @@ class Channels:
         except UnicodeDecodeError:
             return  # a topic that cannot be said in the welcome's content
         welcome = Message("iopub_welcome", {"subscription": topic})
+        unheard, self._unheard = self._unheard or (), None
         self._send("iopub", self._encode("iopub", welcome, (frame[1:],) if topic else ()))
+        for said, frames in unheard:
+            if said > monotonic() - FIRST_SECONDS:
+                self._send("iopub", frames)
 
 
 def new_curve_keys() -> tuple[bytes, bytes] | None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import zmq
-from harness import KernelUnderTest, brief, start_kernel
+from harness import DEADLINE, KernelUnderTest, brief, start_kernel
 from jupyter_client.session import Session
 
 SLEEP = "import time; print('on'); time.sleep({})"
@@ -557,6 +557,28 @@ def test_every_subscription_is_welcomed(kernel: KernelUnderTest) -> None:  # Q17
             assert (welcome["msg_type"], welcome["content"]) == ("iopub_welcome", {"subscription": topic.decode()})
             assert (welcome["parent_header"], welcome["metadata"]) == ({}, {})
             assert identities == ([topic] if topic else [])
+
+
+def test_a_first_client_that_hears_late_misses_nothing() -> None:  # Q17
+    with start_kernel() as kernel:
+        kernel.client.stop_channels()
+        # The same kernel, as it is at first: nobody has ever listened. Sockets connect in any order.
+        kernel.manager.restart_kernel(now=True)
+        client = kernel.manager.client()
+        off = {"iopub": False, "stdin": False, "hb": False, "control": False}
+        client.start_channels(shell=True, **off)
+        try:
+            reply = client.execute("print('early')", reply=True, timeout=DEADLINE)
+            client.start_channels(shell=False, **{**off, "iopub": True})
+            seen: list[str] = []
+            while not seen or seen[-1] != "status:idle":
+                seen.append(brief(client.get_iopub_msg(timeout=DEADLINE)))
+        finally:
+            client.stop_channels()
+    assert reply["content"]["status"] == "ok"
+    assert seen == [
+        "iopub_welcome", "status:starting", "status:busy", "execute_input:print('early')", "stdout:early\n", "status:idle",
+    ]  # fmt: skip
 
 
 def test_the_heartbeat_echoes_all_frames_also_while_a_cell_holds_the_gil(kernel: KernelUnderTest) -> None:  # Q17
