@@ -102,6 +102,7 @@ class Qt(Toolkit):
 
     _app: Any = None  # ours is kept for good: windows do not survive their application
     DEFERRED_DELETE = 52  # QEvent's number; `deleteLater` waits for a loop otherwise
+    DELETE_EVERY = 1.0  # seconds
 
     def __init__(self, name: str):
         package = _qt_binding(name)
@@ -117,14 +118,21 @@ class Qt(Toolkit):
             self._app.lastWindowClosed.connect(self._quit_if_running)
         loop: Any = self._core.QEventLoop
         self._all = loop.ProcessEventsFlag.AllEvents if hasattr(loop, "ProcessEventsFlag") else loop.AllEvents
+        self._loop = loop()
+        self._next_delete = 0.0  # monotonic
         self._timer = self._core.QTimer()
         self._timer.timeout.connect(_come_by)
         self._timer.start(int(TICK * 1000))
 
     def pump(self, seconds: float) -> None:
         """See Toolkit."""
-        self._app.processEvents(self._all, int(seconds * 1000))
-        self._app.sendPostedEvents(None, self.DEFERRED_DELETE)
+        # Calls that return nothing are rare here: each loses a reference to None in PySide6 6.12.0 on Python 3.11.
+        end = monotonic() + seconds
+        while self._loop.processEvents(self._all) and monotonic() < end:
+            pass
+        if monotonic() > self._next_delete:
+            self._next_delete = monotonic() + self.DELETE_EVERY
+            self._app.sendPostedEvents(None, self.DEFERRED_DELETE)
 
     def leave(self) -> None:
         """See Toolkit. Of a dialog: close it."""
