@@ -234,6 +234,8 @@ def brief(message: dict[str, Any]) -> str:
         return f"error:{content['ename']}:{content['evalue']}"
     if kind == "clear_output":
         return f"clear_output:{content['wait']}"
+    if kind == "debug_event":
+        return f"debug_event:{content['event']}"
     return kind
 
 
