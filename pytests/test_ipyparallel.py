@@ -16,7 +16,9 @@ def test_its_client_runs_functions_and_cells_on_engines(own_kernel: KernelUnderT
         assert reply["status"] == "ok", "\n".join(reply.get("traceback", ()))
         return outputs
 
-    run("import ipyparallel\ncluster = ipyparallel.Cluster(n=2, log_level=40)\nclient = cluster.start_and_connect_sync()")
+    run(
+        "import ipyparallel\ncluster = ipyparallel.Cluster(n=2, log_level=40)\nclient = cluster.start_and_connect_sync()"
+    )
     try:
         run("import comm; mine = comm.create_comm")
         assert run("client[:].map_sync(lambda x: x * x, range(4))")[-1] == "execute_result:[0, 1, 4, 9]"
