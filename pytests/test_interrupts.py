@@ -127,6 +127,7 @@ def test_what_was_sent_before_is_aborted_and_what_is_sent_after_runs(
 ) -> None:  # I16
     cell = running(kernel, CELLS["sleep"])
     queued = [kernel.send("execute_request", code="'queued'") for _ in range(3)]
+    kernel.reply(kernel.send("kernel_info_request"))  # on the same socket: the others have arrived
     strike(kernel)
     replies = kernel.replies(cell, *queued)
     assert [replies[one]["status"] for one in (cell, *queued)] == ["error", "aborted", "aborted", "aborted"]
