@@ -1159,6 +1159,7 @@ def test_a_dead_debugpy_fails_who_waits_and_can_be_started_again(own_client):  #
     own_client.works_still()
 
 
+@pytest.mark.slow
 def test_a_debugpy_that_hangs_holds_up_nobody(own_client):
     # given: its main lock is held, so that it answers nothing
     kernel = own_client.kernel

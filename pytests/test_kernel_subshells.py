@@ -981,7 +981,7 @@ def test_fuzz() -> None:  # B6, B8, B9, Q1, I17
     from harness import start_kernel
 
     long = os.environ.get("IPYMINI_FUZZ", "") not in ("", "0")
-    seconds = float(os.environ.get("IPYMINI_FUZZ_SECONDS", "600" if long else "8"))
+    seconds = float(os.environ.get("IPYMINI_FUZZ_SECONDS", "600" if long else "5"))
     replay = os.environ.get("IPYMINI_FUZZ_SEED", "")
     seed, _, only = replay.partition(":")
     seed = seed or str(random.SystemRandom().getrandbits(32))

@@ -334,6 +334,7 @@ def test_a_kernel_started_through_another_process_outlives_that(tmp_path: Path) 
         client.stop_channels()
 
 
+@pytest.mark.slow
 def test_an_idle_kernel_sleeps(own_kernel: KernelUnderTest) -> None:
     own_kernel.client.hb_channel.pause()
     own_kernel.execute("1")
