@@ -66,7 +66,7 @@ def test_dask_computes_with_processes_and_shows_its_progress(own_kernel: KernelU
     said = run(
         kernel, "from dask.distributed import progress\nwork = client.map(lambda x: x, range(20)); progress(work)"
     )
-    assert said[-1] == "display_data:VBox()"  # its bar, made of widgets
+    assert "display_data:VBox()" in said  # its bar, made of widgets
     assert run(kernel, "sum(client.gather(work))")[-1] == "execute_result:190"
     reply, _ = kernel.execute("client", timeout=DEADLINE)
     assert reply["status"] == "ok"
