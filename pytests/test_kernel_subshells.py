@@ -660,14 +660,14 @@ def test_background_tasks_end_with_their_subshell(kernel: KernelUnderTest) -> No
     assert kernel.execute("ended")[1] == ["execute_result:[1]"]
 
 
-def descriptors(kernel: KernelUnderTest, *, database: bool = True) -> int:
-    """Return how many are open; without those of the history `database`, if that is wanted.
+def descriptors(kernel: KernelUnderTest) -> int:
+    """Return how many are open, those of the history database aside.
 
     SQLite keeps the descriptors of closed connections while another one holds a lock, and takes them again: there are as
     many as there have been readers at a time.
     """
     paths = [os.readlink(path) for path in Path(f"/proc/{kernel.pid}/fd").iterdir()]
-    return sum(database or "history.sqlite" not in path for path in paths)
+    return sum("history.sqlite" not in path for path in paths)
 
 
 def test_two_hundred_subshells_in_a_race_leave_nothing_behind(kernel: KernelUnderTest) -> None:  # B9
@@ -1013,7 +1013,7 @@ def test_fuzz() -> None:  # B6, B8, B9, Q1, I17
         primer.end()
         primer.forget()
         gone(kernel)
-        before, deadline, number = descriptors(kernel, database=False), time.monotonic() + seconds, int(only or 0)
+        before, deadline, number = descriptors(kernel), time.monotonic() + seconds, int(only or 0)
         while time.monotonic() < deadline:
             print(f"IPYMINI_FUZZ_SEED={seed}:{number}")  # pytest shows it when the round fails
             fuzz = Fuzz(clients, f"{seed}:{number}")
@@ -1029,7 +1029,7 @@ def test_fuzz() -> None:  # B6, B8, B9, Q1, I17
         # taken the place of the one that has it in its traceback.
         kernel.execute("1/0")
         kernel.execute("import gc, sys; sys.last_traceback = sys.last_value = None; gc.collect(); None")
-        assert descriptors(kernel, database=False) <= before + 2
+        assert descriptors(kernel) <= before + 2
         assert number > int(only or 0)
         for client in clients[1:]:
             client.client.stop_channels()
