@@ -252,8 +252,10 @@ def test_off_the_main_thread_a_message_interrupts_the_cell_and_nothing_else(prog
 
 def test_the_program_keeps_its_own_prints_and_questions(program: Any) -> None:
     embedding = program("""
-        threading.Thread(target=ipymini.embed_kernel, kwargs=dict(connection_file=FILE, local_ns=globals())).start()
+        serving = threading.Thread(target=ipymini.embed_kernel, kwargs=dict(connection_file=FILE, local_ns=globals()))
+        serving.start()
         print("asked:", input())
+        serving.join()  # from Python 3.12 on, a program that has come to its end starts no threads any more
     """)
     kernel = embedding.connect()
 

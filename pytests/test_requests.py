@@ -259,7 +259,10 @@ def test_usage_request_says_what_the_kernel_takes(kernel: KernelUnderTest) -> No
 
 
 def test_an_execute_reply_carries_its_metadata(kernel: KernelUnderTest) -> None:
-    sent = [kernel.send("execute_request", code=code) for code in ("1", "1/0", "2")]
+    codes = ("1", "input(); 1/0", "2")
+    sent = [kernel.send("execute_request", code=code, allow_stdin=True) for code in codes]
+    kernel.reply(kernel.send("kernel_info_request"))  # on the same socket: all of them have arrived
+    kernel.answer_input("")
     kernel.replies(*sent)
     found = [kernel.reply_messages(one)[0]["metadata"] for one in sent]
     assert [set(one) for one in found] == [{"started", "dependencies_met", "engine", "status"}] * 3
