@@ -686,6 +686,10 @@ def settled(kernel: KernelUnderTest, most: int) -> None:
 
 def test_two_hundred_subshells_in_a_race_leave_nothing_behind(kernel: KernelUnderTest) -> None:  # B9
     delete(kernel, create(kernel))  # what comes with the first one stays
+    blocked = running(kernel, None, SLEEP)
+    kernel.reply(kernel.send("complete_request", code="pri", cursor_pos=3))  # and the language lane
+    kernel.interrupt()
+    kernel.outputs(blocked)
     gone(kernel)
     before = descriptors(kernel)
     codes = itertools.cycle(
