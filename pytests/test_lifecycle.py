@@ -424,7 +424,10 @@ def test_one_thread_touches_the_sockets(own_kernel: KernelUnderTest) -> None:  #
         "display('shown'); print('error', file=sys.stderr); await asyncio.sleep(0)\n"
         "[worker.join() for worker in workers]"
     )
-    cells = [kernel.send("execute_request", code=noisy, header={"subshell_id": where}) for where in (None, subshell)]
+    cells = [
+        kernel.send("execute_request", code=noisy.replace("workers", name), header={"subshell_id": where})
+        for name, where in (("here", None), ("there", subshell))  # shells share their variables
+    ]
     for msg_id in cells:
         assert kernel.reply(msg_id)["status"] == "ok"
     asking = kernel.send("execute_request", code="input('? ')", allow_stdin=True)
