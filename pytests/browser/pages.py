@@ -2,6 +2,8 @@
 
 from time import monotonic
 
+from playwright.sync_api import expect
+
 from ipymini import kernelspec
 
 DEADLINE = 30.0
@@ -24,6 +26,12 @@ def listen(page, msg_type):
             page.wait_for_timeout(20)
 
     return wait
+
+
+def press_button(button):
+    """Press one of JupyterLab's buttons once it is enabled: Playwright does not see it of them, and the click is lost."""
+    expect(button).not_to_have_attribute("disabled", "")
+    button.click()
 
 
 class Notebook:
@@ -56,7 +64,7 @@ class Notebook:
 
     def press(self, command):
         """Press a button of the notebook's toolbar."""
-        self.panel.locator(f'[data-jp-item-name="{command}"]').locator("jp-button, button").first.click()
+        press_button(self.panel.locator(f'[data-jp-item-name="{command}"]').locator("jp-button, button").first)
 
     def wait_until_idle(self):
         """Wait until the kernel is there and has nothing to do."""

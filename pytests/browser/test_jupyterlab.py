@@ -170,23 +170,3 @@ def test_the_tour_runs_from_top_to_bottom(open_notebook, page, screenshots):
     expect(notebook.panel.get_by_text("n squared is 49").first).to_be_visible()
     notebook.panel.locator(".jp-OutputArea-output img").scroll_into_view_if_needed()
     page.screenshot(path=str(screenshots / "tour.png"))
-
-
-def test_the_debugger_stops_at_a_breakpoint(open_notebook, page, screenshots):
-    notebook = open_notebook("def area(width, height):\n    product = width * height\n    return product", "area(6, 7)")
-    notebook.panel.locator('[data-jp-item-name="debugger-icon"] jp-button, .jp-DebuggerBugButton').first.click()
-    sidebar = page.locator("#jp-debugger-sidebar")
-    expect(sidebar).to_be_visible()
-    notebook.run(0)
-    expect(notebook.prompt(0)).to_have_text("[1]:")
-
-    notebook.cell(0).locator(".cm-breakpoint-gutter .cm-gutterElement").nth(2).click()
-    expect(sidebar.locator(".jp-DebuggerBreakpoints")).to_contain_text("2")
-    notebook.run(1)
-
-    expect(sidebar.locator(".jp-DebuggerCallstackFrame-name").first).to_have_text("area")
-    expect(sidebar.locator(".jp-DebuggerVariables")).to_contain_text("height")
-    expect(notebook.prompt(1)).to_have_text("[*]:")
-    page.screenshot(path=str(screenshots / "stopped.png"))
-    sidebar.locator('[data-command="debugger:continue"] jp-button, jp-button[title^="Continue"]').first.click()
-    expect(notebook.output(1)).to_contain_text("42")

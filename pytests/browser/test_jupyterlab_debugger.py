@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from pages import press_button
 from playwright.sync_api import expect
 
 pytestmark = pytest.mark.browser
@@ -43,8 +44,7 @@ class Debugger:
     def switch(self, on):
         """Press the bug, and wait until the debugger is on or off."""
         expect(self.bug).to_have_attribute("aria-pressed", "false" if on else "true")
-        expect(self.bug).not_to_have_attribute("disabled", "")  # a click would be lost, and Playwright does not see it
-        self.bug.click()
+        press_button(self.bug)
         expect(self.bug).to_have_attribute("aria-pressed", "true" if on else "false")
         if on:
             expect(self.sidebar).to_be_visible()
@@ -73,7 +73,7 @@ class Debugger:
 
     def press(self, command):
         """Press a button of the sidebar, such as `continue`."""
-        self.sidebar.locator(f'[data-command="debugger:{command}"]').first.click()
+        press_button(self.sidebar.locator(f'[data-command="debugger:{command}"]').first)
 
     def variable(self, name):
         """The tree's item of a variable."""
@@ -127,6 +127,7 @@ def test_stop_look_and_step(debug):
     debugger.define(0)
     debugger.define(1)
     debugger.break_at(1, 3)
+    expect(debugger.sidebar.locator(".jp-DebuggerBreakpoint-line")).to_have_text("3")
     debugger.notebook.run(2)
     debugger.expect_stop(1, "area", "<module>", text="    product = double(width) * height")
 
@@ -189,7 +190,8 @@ def test_the_magnifier_shows_a_variable_as_a_cell_would(debug, page):
 def test_pause_on_exceptions(debug, page):
     debugger = debug("def fail():\n    number = 0\n    return 1 / number", "fail()", "print('fine')")
     debugger.define(0)
-    debugger.sidebar.locator('[data-jp-item-name="exceptions"] jp-button, .jp-debugger-pauseOnExceptions').first.click()
+    exceptions = '[data-jp-item-name="exceptions"] jp-button, .jp-debugger-pauseOnExceptions'
+    press_button(debugger.sidebar.locator(exceptions).first)
     debugger.picture("exceptions")
     page.locator(".lm-Menu-item", has_text="uncaught").click()
 
