@@ -12,7 +12,7 @@ import concurrent.futures
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import FrameType
@@ -36,6 +36,7 @@ from ipymini.commands import (
     Refused,
     granted,
 )
+from ipymini.frames import Called
 from ipymini.messages import IpyminiError, Request
 from ipymini.quirks import hide
 from ipymini.tracer import Stop, Tracer
@@ -110,15 +111,15 @@ class Debugger:
         """The same, awaited; blocks nothing."""
         return await asyncio.wrap_future(self.submit(content))
 
-    def interrupt(self, ident: int, frame: FrameType | None = None) -> bool:
+    def interrupt(self, ident: int, stack: Iterable[Called] = ()) -> bool:
         """Take over the interrupt of a thread that is stopped; it will leave its stop with KeyboardInterrupt.
 
-        False: it is not stopped, or runs an evaluated expression just now (`frame`): interrupt it as usual.
+        False: it is not stopped, or runs an evaluated expression just now (`stack`): interrupt it as usual.
         Takes no lock: may be called by a signal handler.
         """
         if ident not in self.tracer.stops or self._loop is None:
             return False
-        taken = self.tracer.holds(ident, frame)
+        taken = self.tracer.holds(ident, stack)
         self._loop.call_soon_threadsafe(self._release, ident)
         return taken
 

@@ -6,8 +6,12 @@ asyncio) says nothing. Three marks make exceptions: `safe_point`, `shielded` and
 are imported, and read by any thread and in signal handlers.
 """
 
+import gc
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from itertools import accumulate, chain, islice, repeat
+from operator import attrgetter, call, itemgetter
 from types import CodeType, FrameType
 from typing import Any, TypeVar
 
@@ -47,6 +51,9 @@ _safe: set[CodeType] = set()
 _shielded: set[CodeType] = set()
 _serving: set[CodeType] = set()
 
+Called = tuple[CodeType, dict[str, Any]]  # one frame of a stack: its code and its globals
+_called = attrgetter("f_code", "f_globals")
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -74,18 +81,44 @@ def serving(function: Function) -> Function:
     return function
 
 
+def own_stack(frame: FrameType | None) -> Iterator[Called]:
+    """Yield the stack below a frame of the calling thread, innermost first."""
+    while frame is not None:
+        yield _called(frame)
+        frame = frame.f_back
+
+
+def stack_of(ident: int) -> list[Called]:
+    """Return another thread's stack as it is at one moment, innermost first; empty if that thread runs no Python.
+
+    Up to Python 3.11 to ask for a frame may collect garbage, and a finalizer may let the other thread run: that leaves
+    the frame which was about to be returned, and the process crashes. So the whole loop is in C, where the interpreter
+    changes threads nowhere, and it switches the collector off itself.
+    """
+    top = map(itemgetter(ident), iter(sys._current_frames, None))
+    stack = accumulate(chain(islice(top, 1), repeat("f_back")), getattr)
+    found: list[Any] = []
+    try:
+        found.extend(chain(map(call, (gc.isenabled, gc.disable)), map(_called, stack)))
+    except (KeyError, AttributeError):
+        pass  # no such thread; or, as always, the end: None has no f_back
+    finally:
+        if found[0]:
+            gc.enable()
+    return found[2:]
+
+
 def _is_standard(path: str) -> bool:
     return path.startswith(_STANDARD) and "-packages" + os.sep not in path
 
 
-def verdict(frame: FrameType | None) -> str:
+def verdict(stack: Iterable[Called]) -> str:
     """Say what a stack is doing: "ours", "user" (a door below, user code above), "neutral", or "outside"."""
     foreign = strange = False  # strange: and not of the standard library, which the debugger's own code uses, too
-    while frame is not None:
-        code = frame.f_code
+    for code, names in stack:
         if code in _safe:
             return "user"
-        module = frame.f_globals.get("__name__") or ""
+        module = names.get("__name__") or ""
         if code in _doors:
             return "user" if foreign else "neutral"
         if code in _serving:
@@ -97,5 +130,4 @@ def verdict(frame: FrameType | None) -> str:
         if not module.startswith(_NEUTRAL):
             foreign = True
             strange = strange or not _is_standard(code.co_filename)
-        frame = frame.f_back
     return "outside"

@@ -24,6 +24,7 @@ from ipymini import breakpoint, cells, context, nesting, processes, shadows, sig
 from ipymini import connection as connection_file
 from ipymini.channels import Channels
 from ipymini.connection import Connection
+from ipymini.frames import Called
 from ipymini.handlers import HANDLERS
 from ipymini.iopub import IOPub
 from ipymini.lane import Lane
@@ -160,8 +161,8 @@ class Kernel:
         """Whether the calling lane's thread was interrupted in the debugger, at the exception that ends its cell."""
         return self._debugger is not None and self._debugger.take_strike()
 
-    def _held(self, ident: int, frame: FrameType | None) -> bool:
-        return self._debugger is not None and self._debugger.interrupt(ident, frame)
+    def _held(self, ident: int, stack: Iterable[Called]) -> bool:
+        return self._debugger is not None and self._debugger.interrupt(ident, stack)
 
     def _strike(self, ident: int) -> None:
         """Interrupt one lane, by its thread: what the debugger asks for where a stopped thread evaluates something."""

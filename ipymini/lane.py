@@ -26,16 +26,15 @@ next one in the same instant, the two signals become one, and are taken for the 
 import asyncio
 import contextvars
 import logging
-import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Iterable
 from contextlib import suppress
 from types import FrameType, TracebackType, coroutine
 from typing import Any
 
 from ipymini import context, frames, waits
-from ipymini.frames import verdict
+from ipymini.frames import Called, own_stack, stack_of, verdict
 from ipymini.messages import Request
 
 log = logging.getLogger("ipymini.lane")
@@ -65,13 +64,13 @@ class Lane:
         ended: Callable[[], None] = lambda: None,
         later: Callable[[float, Callable[[], None]], None] | None = None,
         end_waits: Callable[[list[Request]], None] = lambda requests: None,
-        held: Callable[[int, FrameType | None], bool] = lambda ident, frame: False,
+        held: Callable[[int, Iterable[Called]], bool] = lambda ident, stack: False,
     ):
         """`look_again`: this is the main thread's lane, struck by signals. `runs_cells`: a child lane's waits can end.
 
         `later(seconds, function)`: call it on some other thread; a child lane's second look at an interrupt needs it.
         `end_waits(requests)`: make the kernel's own waits in the cells of a child lane fail; no exception reaches them.
-        `held`: whether a thread stands at a breakpoint; if so, its cell will end with KeyboardInterrupt without us.
+        `held(ident, stack)`: whether a thread stands at a breakpoint: its cell ends with KeyboardInterrupt without us.
         `ended` is called on the lane's thread when it serves no more.
         """
         self.name = name
@@ -380,11 +379,11 @@ class Lane:
             return  # the request it was meant for has gone
         if not self._serial and not self._doors:
             return
-        if self._doors and self._held(self.ident or 0, frame):
+        if self._doors and self._held(self.ident or 0, own_stack(frame)):
             self._interrupted.update(self._doors)
             return
         request = context.own()
-        found = verdict(frame)
+        found = verdict(own_stack(frame))
         if self._doors and found in ("user", "outside", "outside-user"):
             self._latched = self._owed = None
             self._interrupted.update(self._doors)
@@ -427,10 +426,10 @@ class Lane:
                 self._latched = next(iter(self._serial), None)
                 return
             self._interrupted.update(self._doors)
-            frame = sys._current_frames().get(self.ident or 0)
-            if self._held(self.ident or 0, frame):
+            stack = stack_of(self.ident or 0)
+            if self._held(self.ident or 0, stack):
                 return
-            found, step = verdict(frame), self._step
+            found, step = verdict(stack), self._step
             hits = found == "outside-user" or (found == "user" and step in self._doors)
             self._order = order = object()
             # Latched until it has struck: the thread moves on while we decide, into the kernel or out of its loop.

@@ -1,6 +1,7 @@
 """quirks: what pydevd does to a process, and how we undo, hide or hurry it. Keeps no state, knows no requests."""
 
 import ctypes
+import gc
 import logging
 import os
 import sys
@@ -10,6 +11,8 @@ import time
 from functools import cache
 from types import FrameType
 from typing import Any
+
+from ipymini.frames import stack_of
 
 log = logging.getLogger("ipymini.pydevd")
 
@@ -23,9 +26,8 @@ def forget_dead_threads() -> None:
     """Strike from `threading`'s list what pydevd has put there for threads that were ending when it connected."""
     with threading._active_limbo_lock:  # type: ignore[attr-defined]
         active = threading._active  # type: ignore[attr-defined]
-        living = sys._current_frames()
         for ident, thread in list(active.items()):
-            if isinstance(thread, threading._DummyThread) and ident not in living:
+            if isinstance(thread, threading._DummyThread) and not stack_of(ident):
                 del active[ident]
 
 
@@ -130,6 +132,18 @@ def dap_id(thread: threading.Thread) -> int:
     from _pydevd_bundle.pydevd_constants import get_thread_id
 
     return int(BaseSchema._translate_id_to_dap(get_thread_id(thread)))
+
+
+def untrace_all_frames(db: Any) -> None:
+    """Take the tracing off what runs now, in all threads. No garbage is collected meanwhile: see `frames.stack_of`."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        for ident, frame in list(sys._current_frames().items()):
+            db.set_trace_for_frame_and_parents(ident, frame, disable=True)
+    finally:
+        if collects:
+            gc.enable()
 
 
 def untrace_all_threads() -> None:

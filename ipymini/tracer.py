@@ -17,12 +17,13 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import FrameType
 from typing import Any
 
 from ipymini import context
 from ipymini.breakpoint import settle_pydevd
+from ipymini.frames import Called
 from ipymini.messages import IpyminiError, Request
 from ipymini.quirks import (
     CMD_SET_BREAK,
@@ -34,8 +35,8 @@ from ipymini.quirks import (
     hide_service_threads,
     is_kernels,
     log_instead_of_printing,
-    module_of,
     run_freely,
+    untrace_all_frames,
     untrace_all_threads,
     uses_monitoring,
 )
@@ -161,8 +162,7 @@ class Tracer:
         api.listen.called = self._listen_was_called
         self._resume_all(db)
         if not uses_monitoring():
-            for ident, frame in list(sys._current_frames().items()):
-                db.set_trace_for_frame_and_parents(ident, frame, disable=True)
+            untrace_all_frames(db)
         undo_patch_thread_modules()
         if uses_monitoring():
             pydevd_sys_monitoring.stop_monitoring(all_threads=True)
@@ -249,7 +249,7 @@ class Tracer:
         returns = dis.opname[frame.f_code.co_code[frame.f_lasti]].startswith(("RETURN", "YIELD"))
         return not returns and (not self.stop_where_a_cell_fails or _leaves_a_cell(frame))
 
-    def holds(self, ident: int, frame: FrameType | None = None) -> bool:
+    def holds(self, ident: int, stack: Iterable[Called] = ()) -> bool:
         """Mark the stop of a thread as interrupted; return False if it is not stopped, or runs an evaluation.
 
         The caller then calls `release` from another thread. Takes no lock: safe in a signal handler.
@@ -258,9 +258,11 @@ class Tracer:
         if stop is None:
             return False
         stop.interrupted = True
-        while frame is not None and module_of(frame).startswith(WAITS):
-            frame = frame.f_back
-        return frame is None or module_of(frame).startswith(PYDEVD)
+        for _, names in stack:
+            module = str(names.get("__name__"))
+            if not module.startswith(WAITS):
+                return module.startswith(PYDEVD)
+        return True
 
     def release(self, ident: int) -> None:
         """Let a stopped thread run. Not in a signal handler."""

@@ -1,7 +1,9 @@
 """Whose code a stack is running, on stacks that are made for it: no kernel, no signals."""
 
 import os
+import subprocess
 import sys
+import threading
 import weakref
 
 import pytest
@@ -41,7 +43,7 @@ def test_a_callback_that_cannot_raise_is_not_the_users(kind):
 
     def profile(frame, event, arg):
         if event == "call" and frame.f_globals.get("__name__") in ("weakref", "_weakrefset"):
-            seen.append(frames.verdict(frame))
+            seen.append(frames.verdict(frames.own_stack(frame)))
 
     def forget():
         nonlocal thing
@@ -78,9 +80,73 @@ def test_a_callback_that_cannot_raise_is_not_the_users(kind):
 )
 def test_the_frame_decides_whose_code_runs(stack, expected):
     def look():
-        return frames.verdict(sys._getframe(1))
+        return frames.verdict(frames.own_stack(sys._getframe(1)))
 
     for module, path in reversed(stack):
         look = calling(module, path, look)
 
     assert below_a_door(look) == expected
+
+
+def test_another_threads_stack_is_seen_from_the_top_and_whole():
+    there, go_on = threading.Event(), threading.Event()
+
+    def inner():
+        there.set()
+        go_on.wait(20)
+
+    def outer():
+        inner()
+
+    thread = threading.Thread(target=outer)
+    thread.start()
+    assert there.wait(20)
+    try:
+        names = [code.co_name for code, _ in frames.stack_of(thread.ident)]
+    finally:
+        go_on.set()
+        thread.join(20)
+
+    assert names.index("inner") + 1 == names.index("outer") and names[-1] == "_bootstrap"
+    assert frames.stack_of(thread.ident) == []
+
+
+STORM = """
+import gc, itertools, sys, threading
+from ipymini import frames
+
+class Garbage:
+    def __init__(self):
+        self.itself = self
+    def __del__(self):
+        climb(3)  # long enough that the interpreter lets the other thread run
+
+def climb(height):
+    return [climb(height - 1) for _ in range(2)] if height else 0
+
+def wide(height, a=0, b=0, c=0):  # its frames have another size
+    return wide(height - 1) if height else climb(3)
+
+def run():
+    for height in itertools.cycle(range(5)):
+        wide(height)
+
+gc.set_threshold(20)  # so that it is collected now here, now there
+sys.setswitchinterval(1e-6)
+thread = threading.Thread(target=run, daemon=True)
+thread.start()
+for _ in range(20_000):
+    garbage = [Garbage() for _ in range(3)]
+    assert frames.stack_of(thread.ident)[-1][0].co_name == "_bootstrap"
+assert gc.isenabled()
+gc.disable()
+frames.stack_of(thread.ident)
+assert not gc.isenabled()
+"""
+
+
+def test_another_threads_stack_can_be_looked_at_while_garbage_is_collected():
+    # given: up to Python 3.11, the process crashes if a collection lets that thread run between two of its frames
+    ended = subprocess.run([sys.executable, "-X", "faulthandler", "-c", STORM], timeout=60, capture_output=True)
+
+    assert (ended.returncode, ended.stderr) == (0, b"")
