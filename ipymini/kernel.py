@@ -62,6 +62,7 @@ DEADLINE = 0.9  # seconds that running cells may hold up a shutdown
 OWN_SIGNAL = 2.0  # seconds within which our own SIGINT is handled, unless C code holds the main thread or ignores it
 SUBSHELL_DEADLINE = 0.2  # seconds that each subshell may hold it up when the main shell has ended
 LAST_DEADLINE = 1.8  # seconds that exit functions may hold it up
+INSIST = 1.0  # seconds between the interrupts of a cell whose subshell has been deleted
 IDLE_SECOND = 1.0  # seconds of quiet after which slow imports are made in the background
 
 Value = TypeVar("Value")
@@ -191,6 +192,7 @@ class Kernel:
             self._undo.append(signals.hurry(self.channels.watch, lambda: self.main.ident))
             self.descriptors = streams.Descriptors(self.channels)
             self._undo.append(self.descriptors.install())
+        self._undo.append(signals.try_again(self._strike_again))
         self._undo.append(self.stdin.install(shared=not self._owns_process))
         self._undo.append(breakpoint.install(lambda: self._debugger))
         self._undo.append(nesting.install(self._is_our_loop))
@@ -495,6 +497,11 @@ class Kernel:
             self.channels.call(self._interrupt_children)
         self.main.on_sigint(signum, frame)
 
+    def _strike_again(self) -> bool:
+        """An interrupt has been swallowed on this thread: interrupt its cell once more; return whether there is one."""
+        lane, request = Lane.here(), context.own()
+        return lane is not None and request is not None and lane.was_interrupted(request) and lane.strike_again()
+
     @property
     def is_running(self) -> bool:
         """Whether an interrupt would end something."""
@@ -599,7 +606,13 @@ class Kernel:
             lane.stop_when_idle()
         else:
             lane.stop()  # first: the cell behind the one that is struck must not start
+            self._insist(lane)
+
+    def _insist(self, lane: Lane) -> None:
+        """Interrupt a deleted subshell's cell until it has ended: nobody else would, and it may catch some."""
+        if not lane.join(0):
             lane.interrupt()
+            self.channels.later(INSIST, lambda: self._insist(lane))
 
     def detour(self, session: str) -> tuple[str, Callable[[], None]]:
         """Send what a client executes from now on to a new subshell; return its id and the undo. Any lane."""

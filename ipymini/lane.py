@@ -410,14 +410,22 @@ class Lane:
     def strike_again(self) -> bool:
         """Interrupt the caller's cell once more, soon, or at its end: it did not get the KeyboardInterrupt.
 
-        Main lane's thread only. Return whether there is a cell to interrupt.
+        On the lane's thread, whatever it is doing: takes no lock. Return whether there is a cell to interrupt.
         """
         request = context.own()
-        if request is None or request not in self._doors or self._look_again is None:
+        if request is None or request not in self._doors:
             return False
-        self._latched = self._owed = request
-        self._look_again(RETRY)
+        self._owed = request
+        if self._look_again is not None:
+            self._latched = request
+            self._look_again(RETRY)
+        elif self._later is not None:
+            self._later(RETRY, self._pay)
         return True
+
+    def _pay(self) -> None:
+        if self._owed is not None and self._owed in self._doors:
+            self.interrupt()
 
     def interrupt(self) -> None:
         """End what runs on a lane without signals. From any thread but its own."""
@@ -435,6 +443,7 @@ class Lane:
             # Latched until it has struck: the thread moves on while we decide, into the kernel or out of its loop.
             self._latched = None if hits else (step if step in self._doors else next(iter(self._doors)))
             if hits:
+                self._owed = None
                 self._shot = True
                 _set_async_exception(self.ident or 0, KeyboardInterrupt)
                 if self._waker is not None:

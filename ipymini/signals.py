@@ -60,6 +60,26 @@ def handle(on_sigint: Handler, on_sigterm: Handler | None) -> Callable[[], None]
     return undo
 
 
+def try_again(strike_again: Callable[[], bool]) -> Callable[[], None]:
+    """Interrupt once more what swallows a KeyboardInterrupt without being asked to; return the undo.
+
+    Destructors, callbacks of weak references and of C libraries have nobody to raise it to: Python reports it to
+    `sys.unraisablehook` and goes on. `strike_again` is called on that thread; False: there is no cell to interrupt.
+    """
+    before = sys.unraisablehook
+
+    def hook(unraisable: Any) -> None:
+        if not (issubclass(unraisable.exc_type, KeyboardInterrupt) and strike_again()):
+            before(unraisable)
+
+    def undo() -> None:
+        if sys.unraisablehook is hook:
+            sys.unraisablehook = before
+
+    sys.unraisablehook = hook
+    return undo
+
+
 def hurry(watch: Callable[[int, Callable[[], None]], None], main: Callable[[], int | None]) -> Callable[[], None]:
     """See to it that the main thread handles each SIGINT soon; return the undo. On the main thread.
 

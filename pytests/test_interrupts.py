@@ -20,6 +20,8 @@ CELLS = {
     "loop after await": "import asyncio\nawait asyncio.sleep(0); print('on')\nwhile True: pass",
     "subprocess": "import subprocess; print('on', flush=True); subprocess.run(['sleep', '60'])",
     "queue": "import queue; print('on'); queue.Queue().get()",
+    "destructor": "class Slow:\n def __del__(self):\n  print('on')\n  while True: pass\nSlow()\nwhile True: pass",
+    "last destructor": "class Slow:\n def __del__(self):\n  print('on')\n  while True: pass\nslow = Slow()\ndel slow",
     "formatter": "import time\nclass Slow:\n def __repr__(self): print('on'); time.sleep(60)\nSlow()",
 }
 
@@ -42,7 +44,14 @@ def test_an_interrupt_ends_the_cell_with_a_keyboardinterrupt(kernel: KernelUnder
     strike(kernel)
     assert kernel.reply(cell)["ename"] == "KeyboardInterrupt"
     assert [line for line in kernel.outputs(cell) if line.startswith("error")] == ["error:KeyboardInterrupt:"]
+    assert not [line for line in kernel.outputs(cell) if line.startswith("stderr")]
     assert len(kernel.reply_messages(cell)) == 1
+
+
+def test_a_keyboardinterrupt_that_is_lost_without_an_interrupt_is_pythons(kernel: KernelUnderTest) -> None:
+    reply, outputs = kernel.execute("class Raises:\n def __del__(self): raise KeyboardInterrupt\nRaises()\n'on'")
+    assert reply["status"] == "ok"
+    assert "Exception ignored" in "".join(outputs) and outputs[-1] == "execute_result:'on'"
 
 
 def test_an_idle_kernel_is_not_disturbed(kernel: KernelUnderTest, strike: Any) -> None:  # I1

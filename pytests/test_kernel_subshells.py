@@ -455,6 +455,8 @@ BUSY = {
     "subprocess": "import subprocess; print('on', flush=True); subprocess.run(['sleep', '60'])",
     "deaf subprocess": "import subprocess; print('on', flush=True); subprocess.run(['sh', '-c', 'trap : INT; sleep 60; sleep 60'], start_new_session=True)",
     "asyncio.run": "import asyncio; print('on'); asyncio.run(asyncio.sleep(60))",
+    "destructor": "class Slow:\n def __del__(self):\n  print('on')\n  while True: pass\nSlow()\nwhile True: pass",
+    "last destructor": "class Slow:\n def __del__(self):\n  print('on')\n  while True: pass\nslow = Slow()\ndel slow",
     "formatter": "import time\nclass Slow:\n def __repr__(self): print('on'); time.sleep(60)\nSlow()",
 }
 
@@ -470,6 +472,7 @@ def test_one_interrupt_ends_the_cells_of_all_shells(
     for cell in cells:
         assert kernel.reply(cell)["ename"] == "KeyboardInterrupt"
         assert [line for line in outputs(kernel, cell) if line.startswith("error")] == ["error:KeyboardInterrupt:"]
+        assert not [line for line in outputs(kernel, cell) if line.startswith("stderr")]
         assert kernel.outputs(cell).count("status:idle") == 1
         assert len(kernel.reply_messages(cell)) == 1
     assert time.monotonic() - began < 10  # none of them slept its minute
@@ -619,6 +622,16 @@ def test_a_busy_subshell_can_be_deleted_and_its_requests_are_answered(
     for msg_id in (cell, *queued, asked, late):
         assert kernel.outputs(msg_id).count("status:idle") == 1
         assert len(kernel.reply_messages(msg_id)) == 1
+    gone(kernel)
+
+
+def test_a_cell_that_catches_the_first_interrupt_does_not_outlive_its_subshell(kernel: KernelUnderTest) -> None:  # B2
+    one = create(kernel)
+    waits = " try: time.sleep(60)\n except KeyboardInterrupt: print('caught')"
+    cell = running(kernel, one, f"import time\nprint('on')\nfor _ in range(2):\n{waits}")
+    assert delete(kernel, one) == {"status": "ok"}
+    kernel.reply(cell)
+    assert "".join(outputs(kernel, cell)).count("caught") == 2
     gone(kernel)
 
 
