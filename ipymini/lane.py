@@ -19,6 +19,9 @@ under `_gate`, only while a door is open and a step of its request runs. It stri
 the door and the step (`_in_steps`), before they end, let strike what has been set. A cell that has just suspended
 gets its KeyboardInterrupt thrown in, and asyncio's own frames, which would lose a wake-up, are never struck.
 
+A strike that was swallowed where nothing can be raised (a destructor, a GUI toolkit's callback) is *owed*:
+`strike_again` has it strike once more, at the end of the cell at the latest.
+
 We are not happy that a look again is a signal: if a cell ends within these milliseconds and the user interrupts the
 next one in the same instant, the two signals become one, and are taken for the look again.
 """
