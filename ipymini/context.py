@@ -18,6 +18,7 @@ from contextvars import ContextVar
 from types import coroutine
 from typing import Any
 
+from ipymini.frames import transparent
 from ipymini.messages import Content, Request
 
 _request: ContextVar[Request | None] = ContextVar("ipymini_request", default=None)
@@ -132,6 +133,7 @@ def install() -> Callable[[], None]:
     start, bootstrap = threading.Thread.start, threading.Thread._bootstrap_inner  # type: ignore[attr-defined]
     submit, add_done_callback = ThreadPoolExecutor.submit, Future.add_done_callback
 
+    @transparent
     def inheriting_start(self: threading.Thread) -> None:
         self.__dict__["_ipymini_request"] = _request.get()
         start(self)
@@ -140,9 +142,11 @@ def install() -> Callable[[], None]:
         _request.set(self.__dict__.pop("_ipymini_request", None))
         bootstrap(self)
 
+    @transparent
     def inheriting_submit(self: ThreadPoolExecutor, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         request = _request.get()
 
+        @transparent
         def item() -> Any:
             # Set for the item alone: a pooled thread outlives the cell that happened to start it.
             with handling(request):
@@ -150,9 +154,11 @@ def install() -> Callable[[], None]:
 
         return submit(self, item)
 
+    @transparent
     def inheriting_add_done_callback(self: "Future[Any]", fn: Callable[["Future[Any]"], object]) -> None:
         request = _request.get()
 
+        @transparent
         def callback(future: "Future[Any]") -> object:
             with handling(request):  # it runs on the worker, right after an item of whatever cell
                 return fn(future)

@@ -5,6 +5,7 @@ IPython's tracebacks, but without our own frames, and with the whole tree of an 
 
 import sys
 import traceback
+from opcode import opmap
 from types import TracebackType
 from typing import Any
 
@@ -69,6 +70,16 @@ def has_group(error: BaseException | None) -> bool:
         seen.add(id(error))
         error = error.__cause__ or error.__context__
     return False
+
+
+def is_of_del(error: BaseException) -> bool:
+    """Whether `del name` itself raised an error: CPython makes a NameError of whatever the namespace raises."""
+    trace = error.__traceback__
+    if not isinstance(error, NameError) or trace is None:
+        return False
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace.tb_frame.f_code.co_code[trace.tb_lasti] == opmap["DELETE_NAME"]
 
 
 def is_quit(error: BaseException) -> bool:

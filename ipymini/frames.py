@@ -2,8 +2,8 @@
 
 Theory. Looked at from the top: a frame of ours first means that the kernel is at work, and half of what it does must
 not be lost. User code runs above a *door*: a function marked with `@door`; whatever lies between the two (IPython,
-asyncio) says nothing. Three marks make exceptions: `safe_point`, `shielded` and `serving`. They are set when modules
-are imported, and read by any thread and in signal handlers.
+asyncio) says nothing. Four marks make exceptions: `safe_point`, `transparent`, `shielded` and `serving`. They are read
+by any thread and in signal handlers.
 """
 
 import gc
@@ -48,6 +48,7 @@ _CALLBACKS = frozenset({("_weakrefset", "_remove"), ("weakref", "remove")})
 _STANDARD = (os.path.dirname(os.__file__) + os.sep, "<frozen ")  # where the standard library comes from
 _doors: set[CodeType] = set()
 _safe: set[CodeType] = set()
+_transparent: set[CodeType] = set()
 _shielded: set[CodeType] = set()
 _serving: set[CodeType] = set()
 
@@ -66,6 +67,12 @@ def door(function: Function) -> Function:
 def safe_point(function: Function) -> Function:
     """Mark a function of ours that waits and holds nothing: it may be interrupted although it is ours."""
     _safe.add(function.__code__)
+    return function
+
+
+def transparent(function: Function) -> Function:
+    """Mark a function of ours that stands between user code and user code, or between it and a library's: a wrapper."""
+    _transparent.add(function.__code__)
     return function
 
 
@@ -118,6 +125,8 @@ def verdict(stack: Iterable[Called]) -> str:
     for code, names in stack:
         if code in _safe:
             return "user"
+        if code in _transparent:
+            continue
         module = names.get("__name__") or ""
         if code in _doors:
             return "user" if foreign else "neutral"

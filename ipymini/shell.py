@@ -189,13 +189,14 @@ class ZMQInteractiveShell(LeanShell):
             result.error_in_exec = error
 
     def as_interrupt(self, error: BaseException) -> BaseException:
-        """Return the KeyboardInterrupt that an error stands for: a cancellation whose cause was an interrupt, or one
-        that the debugger had stopped at when an interrupt came."""
+        """Return the KeyboardInterrupt that an error stands for: a cancellation whose cause was an interrupt, one that
+        the debugger had stopped at when an interrupt came, or what `del` made of one that struck an `Overlay`."""
         if not isinstance(error, KeyboardInterrupt) and self.cell.take_strike():
             meant = KeyboardInterrupt().with_traceback(error.__traceback__)
             meant.__context__ = error
             return meant
-        if isinstance(error, asyncio.CancelledError) and self.cell.was_interrupted():
+        cancelled = isinstance(error, asyncio.CancelledError) or errors.is_of_del(error)
+        if cancelled and self.cell.was_interrupted():
             return KeyboardInterrupt().with_traceback(error.__traceback__)
         return error
 

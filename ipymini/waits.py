@@ -4,6 +4,9 @@ PyThreadState_SetAsyncExc strikes a thread when it next runs bytecode; a thread 
 a Condition (Event, Queue, Semaphore, Future.result) does not for as long as that takes. On child lanes the sleep
 becomes a wait for the lane's own lock, and a wait for a Condition or a child process is cut into slices. A bare
 `Lock.acquire()` stays deaf: CPython retries it below the bytecode.
+
+What a waiting Condition is notified by is a lock that it makes for that wait, with `threading._allocate_lock`; that
+lock's wait is cut. To wait for the Condition itself again and again would lose what it is told between two slices.
 """
 
 import os
@@ -12,6 +15,7 @@ import signal
 import subprocess
 import threading
 import time
+from _thread import allocate_lock
 from collections.abc import Callable
 from time import monotonic
 from typing import Any
@@ -40,6 +44,35 @@ class Waker:
     def sleep(self, seconds: float) -> None:
         """Sleep until woken, or for so many seconds."""
         self._lock.acquire(timeout=min(seconds, threading.TIMEOUT_MAX))
+
+
+class SlicedLock:
+    """A lock that is waited for in slices: what one wait of a child lane for a Condition ends by.
+
+    A whole lock, because a child that a lane forks makes itself another one in the same way.
+    """
+
+    def __init__(self) -> None:
+        self._lock = allocate_lock()
+        self.release, self.locked = self._lock.release, self._lock.locked
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        """Take the lock; False: not in time."""
+        if not blocking:
+            return self._lock.acquire(False)
+        end = None if timeout < 0 else monotonic() + timeout
+        while True:
+            left = SLICE if end is None else min(SLICE, max(end - monotonic(), 0))
+            if self._lock.acquire(True, left):
+                return True
+            if end is not None and monotonic() >= end:
+                return False
+
+    def __enter__(self) -> bool:
+        return self.acquire()
+
+    def __exit__(self, *raised: object) -> None:
+        self.release()
 
 
 _wakers: dict[int, Waker] = {}  # by thread ident, of child lanes only; changed by the lane's own thread
@@ -74,11 +107,11 @@ def _wait_in_slices(pid: int, timeout: float | None) -> None:
 
 
 def install() -> Callable[[], None]:
-    """Replace `time.sleep`, `threading.Condition.wait` and `Popen.wait` for the whole process; return the undo.
+    """Replace `time.sleep`, `Popen.wait` and a Condition's locks for the whole process; return the undo.
 
     On threads that are no child lanes they do what they did, at the price of one look into a dict.
     """
-    real_sleep, real_wait, real_wait_for_child = time.sleep, threading.Condition.wait, subprocess.Popen.wait
+    real_sleep, real_wait_for_child, real_lock = time.sleep, subprocess.Popen.wait, threading._allocate_lock  # type: ignore[attr-defined]
 
     def sleep(seconds: float, /) -> None:
         waker = _wakers.get(threading.get_ident())
@@ -89,16 +122,8 @@ def install() -> Callable[[], None]:
         while (left := end - monotonic()) > 0:
             waker.sleep(left)  # woken: the KeyboardInterrupt strikes right here; if it has struck before, sleep on
 
-    def wait(self: threading.Condition, timeout: float | None = None) -> bool:
-        if threading.get_ident() not in _wakers:
-            return real_wait(self, timeout)
-        end = None if timeout is None else monotonic() + timeout
-        while True:
-            left = SLICE if end is None else min(SLICE, end - monotonic())
-            if real_wait(self, max(left, 0)):
-                return True
-            if end is not None and monotonic() >= end:
-                return False
+    def lock() -> Any:
+        return SlicedLock() if threading.get_ident() in _wakers else real_lock()
 
     def wait_for_child(self: "subprocess.Popen[Any]", timeout: float | None = None) -> int:
         waker = _wakers.get(threading.get_ident())
@@ -118,11 +143,11 @@ def install() -> Callable[[], None]:
 
     time.sleep = sleep  # type: ignore[assignment]
     subprocess.Popen.wait = wait_for_child  # type: ignore[method-assign]
-    threading.Condition.wait = wait  # type: ignore[method-assign]
+    threading._allocate_lock = lock  # type: ignore[attr-defined]
 
     def undo() -> None:
         time.sleep = real_sleep
         subprocess.Popen.wait = real_wait_for_child  # type: ignore[method-assign]
-        threading.Condition.wait = real_wait  # type: ignore[method-assign]
+        threading._allocate_lock = real_lock  # type: ignore[attr-defined]
 
     return undo

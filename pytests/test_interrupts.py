@@ -22,6 +22,7 @@ CELLS = {
     "queue": "import queue; print('on'); queue.Queue().get()",
     "destructor": "class Slow:\n def __del__(self):\n  print('on')\n  while True: pass\nSlow()\nwhile True: pass",
     "last destructor": "class Slow:\n def __del__(self):\n  print('on')\n  while True: pass\nslow = Slow()\ndel slow",
+    "done-callback": "def loops(_):\n print('on')\n while True: pass\nfrom concurrent.futures import Future; done = Future(); done.set_result(1); done.add_done_callback(loops)",
     "formatter": "import time\nclass Slow:\n def __repr__(self): print('on'); time.sleep(60)\nSlow()",
 }
 

@@ -457,6 +457,7 @@ BUSY = {
     "asyncio.run": "import asyncio; print('on'); asyncio.run(asyncio.sleep(60))",
     "destructor": "class Slow:\n def __del__(self):\n  print('on')\n  while True: pass\nSlow()\nwhile True: pass",
     "last destructor": "class Slow:\n def __del__(self):\n  print('on')\n  while True: pass\nslow = Slow()\ndel slow",
+    "done-callback": "def loops(_):\n print('on')\n while True: pass\nfrom concurrent.futures import Future; done = Future(); done.set_result(1); done.add_done_callback(loops)",
     "formatter": "import time\nclass Slow:\n def __repr__(self): print('on'); time.sleep(60)\nSlow()",
 }
 
@@ -478,6 +479,17 @@ def test_one_interrupt_ends_the_cells_of_all_shells(
     assert time.monotonic() - began < 10  # none of them slept its minute
     for one in (None, *subshells):
         assert run(kernel, one, "import time; time.sleep(.02); 'right'")[1] == ["execute_result:'right'"]
+
+
+@pytest.mark.parametrize("await_", ["", "import asyncio; await asyncio.sleep(0)\n"], ids=["plain", "async"])
+def test_an_interrupt_while_a_name_is_deleted_is_an_interrupt(
+    kernel: KernelUnderTest, subshells: list[str], await_: str
+) -> None:  # I17: CPython makes a NameError of whatever `del` meets
+    for _ in range(15):
+        cell = running(kernel, subshells[0], f"{await_}print('on')\nwhile True:\n name = 1\n del name")
+        kernel.interrupt()
+        assert kernel.reply(cell)["ename"] == "KeyboardInterrupt"
+    assert run(kernel, subshells[0], f"{await_}del nothing")[0]["ename"] == "NameError"
 
 
 def test_a_mixed_crowd_is_interrupted_at_once(

@@ -49,6 +49,7 @@ ARROWS = {
     "dap": {"messages"},
     "texts": {"messages"},
     "about": {"messages"},
+    "context": {"frames"},
     "lane": {"context", "frames", "waits"},
     "nesting": {"frames"},
     "bridge": {"shell", "completion", "comms", "compiler", "errors", "runs", "startup"},
