@@ -133,7 +133,8 @@ def install() -> Callable[[], None]:
     start, bootstrap = threading.Thread.start, threading.Thread._bootstrap_inner  # type: ignore[attr-defined]
     submit, add_done_callback = ThreadPoolExecutor.submit, Future.add_done_callback
 
-    @transparent
+    # Not transparent: an interrupt waits until the thread has started. One that strikes in between can leave it
+    # without the lock of `_started`, and then it never does.
     def inheriting_start(self: threading.Thread) -> None:
         self.__dict__["_ipymini_request"] = _request.get()
         start(self)
