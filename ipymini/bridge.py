@@ -151,10 +151,18 @@ class Bridge:
         return result, {}
 
     def _escaped(self, code: str, options: Content, error: BaseException) -> Any:
-        """Show an error that got past IPython; return the result that it did not make."""
+        """Show an error that got past IPython; return the result that it did not make.
+
+        An interrupt that came when the cell had failed, and had said so, changes nothing.
+        """
         about = {"raw_cell": code, "shell_futures": True, "transformed_cell": code, **options}
         info = ExecutionInfo(**{name: value for name, value in about.items() if name in _INFO})
         result = ExecutionResult(info)
+        cell = self.shell.cell
+        before = getattr(cell.outermost, "error_in_exec", None)
+        if before is not None and cell.shown[0] is before:
+            result.error_in_exec = before
+            return result
         result.error_in_exec = error = self.shell.as_interrupt(error)
         self.shell.last_execution_succeeded, self.shell.last_execution_result = False, result
         self.shell.showtraceback((type(error), error, error.__traceback__))

@@ -136,9 +136,11 @@ class ZMQShellDisplayHook(DisplayHook):
 
     @exec_result.setter
     def exec_result(self, result: Any) -> None:
-        results = self.shell.cell.results
+        cell = self.shell.cell
+        results = cell.results
         if result is not None:
             results.append(result)
+            cell.outermost = cell.outermost or result
         elif results:
             results.pop()  # back to the one of the run_cell call around
 

@@ -29,6 +29,7 @@ class Cell:
     was_interrupted: Callable[[], bool] = lambda: False
     take_strike: Callable[[], bool] = lambda: False  # whether an interrupt met the exception that ends the cell
     results: list[Any] = field(default_factory=list)  # ExecutionResults: the cell's, and those of nested run_cell calls
+    outermost: Any = None  # the first of them: the cell's own
     shown: tuple[BaseException | None, list[str]] = (None, [])  # the last traceback shown, and whose it is
     is_formatting: bool = False  # the display hook asks formatters: their errors are the cell's
 

@@ -319,6 +319,24 @@ def test_an_interrupt_before_the_first_line_is_an_error_and_uses_up_the_number(m
     assert main.value("'never' in globals(), len(In)") == "(False, 3)"
 
 
+@pytest.mark.parametrize("await_", ["", "import asyncio; await asyncio.sleep(0)\n"], ids=["plain", "async"])
+def test_an_interrupt_of_a_cell_that_has_failed_is_no_second_error(main, await_):
+    class DoorThatIsStruckAsItCloses:
+        def __enter__(self):
+            pass
+
+        def __exit__(self, *error):
+            raise KeyboardInterrupt
+
+    reply, said = main.execute(f"{await_}get_ipython().run_cell('0/0')\n1/0", interruptible=DoorThatIsStruckAsItCloses)
+    assert reply["ename"] == "ZeroDivisionError" and reply["traceback"] == said[-1][1]["traceback"]
+    assert [kind for kind, _ in said] == ["execute_input", "error", "error"]
+
+    reply, said = main.execute(f"{await_}get_ipython().run_cell('0/0')\n1", interruptible=DoorThatIsStruckAsItCloses)
+    assert reply["ename"] == "KeyboardInterrupt"
+    assert [kind for kind, _ in said if kind == "error"] == ["error", "error"]
+
+
 def test_a_forked_child_that_returns_from_the_cell_ends(main):
     reply, _ = main.execute(
         "import os, sys\npid = os.fork()\nif not pid: sys.exit(5)\nos.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])"
