@@ -38,7 +38,7 @@ from ipymini.messages import (
     error_content,
     reply_type,
 )
-from ipymini.stdin import Stdin
+from ipymini.stdin import INTERRUPTED, Stdin
 
 if TYPE_CHECKING:
     from ipymini.bridge import Bridge
@@ -535,7 +535,7 @@ class Kernel:
 
     def _end_waits(self, lane: Lane, requests: list[Request]) -> None:
         """End waits of a child lane that no exception reaches: for an answer, or inside `asyncio.run`."""
-        self.stdin.abandon(requests, KeyboardInterrupt("Interrupted by user"))
+        self.stdin.abandon(requests, KeyboardInterrupt(INTERRUPTED))
         nesting.wake(lane.ident)
 
     def _children(self) -> list[Lane]:

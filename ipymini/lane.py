@@ -451,9 +451,9 @@ class Lane:
                 _set_async_exception(self.ident or 0, KeyboardInterrupt)
                 if self._waker is not None:
                     self._waker.wake()
-        if self.loop is not None and found not in ("ours", "neutral"):
+        if self.loop is not None and found not in ("ours", "neutral"):  # else: not yet; it will be looked at again
             self.loop.call_soon_threadsafe(self._cancel_suspended, step if hits else None, order)
-        self._end_waits(self.running)
+            self._end_waits(self.running)
         if not hits and self._later is not None:
             self._later(RETRY, self._look_at_child_again)
 

@@ -26,6 +26,7 @@ from ipymini.messages import IpyminiError, Message, Request
 log = logging.getLogger("ipymini.stdin")
 
 END_OF_FILE = "\x04"  # the value that a frontend sends for Ctrl-D
+INTERRUPTED = "Interrupted by user"  # what the KeyboardInterrupt says, as ipykernel's does
 
 
 class StdinNotSupported(IpyminiError):
@@ -91,6 +92,8 @@ class Stdin:
             message = Message("input_request", content, request.header_json, msg_id=waiter.asked_id)
             self._channels.send_while(lambda: waiter in self._waiters, "stdin", message, request.identities)
             answer = self._wait(waiter)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(INTERRUPTED) from None
         finally:
             with self._gate:
                 self._waiters = tuple(other for other in self._waiters if other is not waiter)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ipymini import context, nesting
-from ipymini.frames import door
+from ipymini.frames import door, safe_point, shielded
 from ipymini.lane import Lane
 from ipymini.messages import Request
 from ipymini.texts import Captured, Texts
@@ -27,7 +27,8 @@ class Served:
 
     def __init__(self, **work: Any):
         self.work, self.log, self.done = work, [], threading.Semaphore(0)
-        self.lane = Lane("test", self.handle, runs_cells=True)
+        self.ended_waits: list[list[Request]] = []
+        self.lane = Lane("test", self.handle, runs_cells=True, end_waits=self.ended_waits.append)
         self.lane.start()
 
     async def handle(self, request: Request) -> None:
@@ -221,6 +222,30 @@ def test_no_wakeup_is_lost_and_what_a_stopped_lane_has_not_begun_can_be_taken_ba
     assert served.lane.join(SOON)
     assert served.lane.withdraw() == waiting
     assert not served.lane.post(request("late"))  # its sender is told, and answers
+
+
+@pytest.mark.parametrize("mark", [shielded, safe_point])
+def test_an_interrupt_ends_the_kernels_waits_only_when_it_strikes(serving: Any, mark: Any) -> None:  # I17
+    began, go, lane = threading.Event(), threading.Event(), []
+
+    @mark
+    def waits_for_us() -> None:
+        began.set()
+        assert go.wait(SOON)
+
+    async def works(request: Request) -> None:
+        waits_for_us()
+
+    served = serving(a=interruptible(lane, works))
+    lane.append(served.lane)
+    asks = request("a")
+    served.lane.post(asks)
+    assert began.wait(SOON)
+    served.lane.interrupt()
+    assert served.ended_waits == ([] if mark is shielded else [[asks]])
+    go.set()
+    assert served.done.acquire(timeout=SOON)
+    assert ("KeyboardInterrupt a" in served.log) == (mark is safe_point)
 
 
 def test_an_interrupt_of_an_idle_lane_does_nothing(serving: Any) -> None:  # I1
