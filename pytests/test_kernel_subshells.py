@@ -477,7 +477,7 @@ def test_one_interrupt_ends_the_cells_of_all_shells(
         assert not [line for line in outputs(kernel, cell) if line.startswith("stderr")]
         assert kernel.outputs(cell).count("status:idle") == 1
         assert len(kernel.reply_messages(cell)) == 1
-    assert time.monotonic() - began < 10  # none of them slept its minute
+    assert time.monotonic() - began < 30  # none of them slept its minute
     for one in (None, *subshells):
         assert run(kernel, one, "import time; time.sleep(.02); 'right'")[1] == ["execute_result:'right'"]
 
