@@ -49,6 +49,7 @@ LINE_END = 0.002  # seconds that a text may wait for the end of its line
 HURRY = 0.002  # seconds between two drains from which the outbox counts as busy
 BUDGET = 64 << 20  # bytes in the outbox from which writers wait
 ITEM = 100  # bytes that a text takes in the outbox besides its characters
+ENVELOPE = 1000  # bytes that a message takes there besides its content
 SLICE = 20_000  # items of the outbox sent between two looks at the sockets: some 10 ms
 HIGH_WATER = 1000  # messages queued for one subscriber before they wait here
 MOST_UNHEARD = 200  # messages kept for the first subscriber
@@ -77,11 +78,17 @@ class Channels:
         connection: Connection,
         route: Callable[[Request], None],
         ended: Callable[[bool], None] = lambda crashed: None,
+        hurried: Callable[[], bool] = lambda: False,
     ):
+        """`route(request)` and `ended(crashed)` are called on the I/O thread.
+
+        `hurried()`: the calling thread must not wait for room now, there is an interrupt for it.
+        """
         self.wire = Wire(connection.key.encode(), connection.signature_scheme)
         self.backlog = 0
-        self._route, self._ended = route, ended
+        self._route, self._ended, self._hurried = route, ended, hurried
         self._outbox: deque[Any] = deque()
+        self._urgent: deque[Callable[[], object]] = deque()
         self._holding, self._hold_until, self._drained_at = False, 0.0, 0.0
         self._line_end_until = 0.0  # until when the text in front waits for the end of its line; 0: it does not
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
@@ -124,7 +131,7 @@ class Channels:
         frames = self._encode(channel, message, prefix)
         if patient and self.backlog > BUDGET:
             self.wait_for_room()
-        self.backlog += len(frames[-1]) if not message.buffers else sum(map(_size, message.buffers))
+        self.backlog += ENVELOPE + (len(frames[-1]) if not message.buffers else sum(map(_size, message.buffers)))
         self._outbox.append((channel, frames))
         if wake:
             self.wake()
@@ -173,10 +180,15 @@ class Channels:
         if wake:
             self.wake()
 
+    def call_first(self, function: Callable[[], object]) -> None:
+        """Run a function on the I/O thread before what is in the outbox. It must not block."""
+        self._urgent.append(function)
+        self.wake()
+
     def later(self, seconds: float, function: Callable[[], None]) -> None:
-        """Run a function on the I/O thread in so many seconds. It must not block."""
+        """Run a function on the I/O thread in so many seconds, whatever is in the outbox. It must not block."""
         when = monotonic() + seconds
-        self.call(lambda: heapq.heappush(self._timers, (when, next(self._ticket), function)))
+        self.call_first(lambda: heapq.heappush(self._timers, (when, next(self._ticket), function)))
 
     def watch(self, descriptor: int, readable: Callable[[], None]) -> None:
         """Call `readable` on the I/O thread whenever there is something to read."""
@@ -226,18 +238,21 @@ class Channels:
             return False
         done = allocate_lock()  # and not an Event: it costs a tenth, and nothing in it can be interrupted halfway
         done.acquire()
+        self.backlog += ENVELOPE  # the text before it becomes a message of its own
         self.call(done.release)
         return done.acquire(timeout=timeout)
 
     def wait_for_room(self) -> None:
-        """Wait until the outbox is below its budget. A KeyboardInterrupt may end it: nothing is held here."""
+        """Wait until the outbox is below its budget, or an interrupt waits for the caller to be done."""
         while self.backlog > BUDGET and not self._closing and threading.current_thread() is not self._thread:
+            if self._hurried():
+                return
             self.wake()
             threading.Event().wait(0.005)
 
     def abandon(self) -> None:
         """Forget everything, in a forked child: the sockets and the thread stayed with the parent."""
-        self._outbox = deque()
+        self._outbox, self._urgent = deque(), deque()
         self._closing = True
         self._wake_out = -1
 
@@ -359,11 +374,15 @@ class Channels:
                 os.read(self._wake_in, 65_536)
             except BlockingIOError:
                 pass  # the byte was read already, a forked child cannot have taken it but a spurious wake can come
+        while self._urgent:
+            self._guard(self._urgent.popleft())
         if self._timers:
             self._run_timers()
         self._drain()
         if self._stuck:
             self._retry_stuck()
+        if not self._outbox and not self._stuck:
+            self.backlog = 0
         for channel in ("control", "shell", "stdin", "iopub"):
             if self._sockets[channel] in ready:
                 self._receive_all(channel)
@@ -421,8 +440,6 @@ class Channels:
             return
         self._line_end_until = 0.0
         texts.send()
-        if not outbox and not self._stuck:
-            self.backlog = 0
         now = monotonic()
         if len(outbox) >= SLICE:
             self._holding = False  # far behind: no rest

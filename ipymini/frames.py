@@ -43,8 +43,16 @@ _NEUTRAL = (
     "nest_asyncio",
 )  # says nothing about whose code runs
 _TRACING = ("pydevd", "_pydev")  # in the user's thread, but raise there and the thread is traced no more
-# Called when an object goes, at any moment (asyncio has many): what is raised there, Python prints and forgets.
-_CALLBACKS = frozenset({("_weakrefset", "_remove"), ("weakref", "remove")})
+_NOT_HERE = frozenset(
+    {
+        # Called when an object goes, at any moment (asyncio has many): what is raised there, Python prints and forgets.
+        ("_weakrefset", "_remove"),
+        ("weakref", "remove"),
+        # Struck as they return, they have taken a lock that their caller does not give back.
+        ("logging", "acquire"),
+        ("logging", "_acquireLock"),
+    }
+)
 _STANDARD = (os.path.dirname(os.__file__) + os.sep, "<frozen ")  # where the standard library comes from
 _doors: set[CodeType] = set()
 _safe: set[CodeType] = set()
@@ -132,7 +140,7 @@ def verdict(stack: Iterable[Called]) -> str:
             return "user" if foreign else "neutral"
         if code in _serving:
             return "outside-user" if foreign else "outside"  # no door: the loop waits, or a task that a cell started
-        if module in _OURS or code in _shielded or (module, code.co_name) in _CALLBACKS:
+        if module in _OURS or code in _shielded or (module, code.co_name) in _NOT_HERE:
             return "ours"
         if module.startswith(_TRACING):
             return "user" if strange else "ours"  # strange: an expression that the debugger evaluates, or a repr

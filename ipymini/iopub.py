@@ -40,9 +40,9 @@ class IOPub:
         self._voice(Message("execute_result", content, _json(_CURRENT)), self._topic + b"execute_result")
 
     def error(self, ename: str, evalue: str, traceback: Sequence[str]) -> None:
-        """Publish an exception of user code; `traceback` are lines with ANSI colours."""
+        """Publish an exception of user code; `traceback` are lines with ANSI colours. Never waits for room: it ends."""
         content = {"ename": ename, "evalue": evalue, "traceback": list(traceback)}
-        self._voice(Message("error", content, _json(_CURRENT)), self._topic + b"error")
+        self._send(Message("error", content, _json(_CURRENT)), self._topic + b"error")
 
     def display_data(
         self,

@@ -27,7 +27,7 @@ from ipymini.connection import Connection
 from ipymini.frames import Called
 from ipymini.handlers import HANDLERS
 from ipymini.iopub import IOPub
-from ipymini.lane import Lane
+from ipymini.lane import Lane, is_awaited
 from ipymini.messages import (
     Content,
     KernelStopping,
@@ -92,7 +92,7 @@ class Kernel:
         `owns_process`: descriptors are captured, and at the end exit functions run and children end. Without it there
         is a program around the kernel, to which belongs what no request has caused: its prints, its `input()`.
         """
-        self.channels = Channels(connection, self.route, ended=self._io_ended)
+        self.channels = Channels(connection, self.route, ended=self._io_ended, hurried=is_awaited)
         self._wanted, self.connection = connection, self.channels.connection  # with the ports that were chosen
         self.connection_file = file
         self._owns_file = owns_file
@@ -494,7 +494,7 @@ class Kernel:
         """Handle SIGINT: end what runs on every lane. Takes no lock; child lanes are left to the I/O thread."""
         ours, self._struck_until = monotonic() < self._struck_until, 0.0
         if (self.subshells or self._leaving) and not ours and not self.main.is_looking_again:
-            self.channels.call(self._interrupt_children)
+            self.channels.call_first(self._interrupt_children)
         self.main.on_sigint(signum, frame)
 
     def _strike_again(self) -> bool:

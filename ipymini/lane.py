@@ -19,6 +19,9 @@ under `_gate`, only while a door is open and a step of its request runs. It stri
 the door and the step (`_in_steps`), before they end, let strike what has been set. A cell that has just suspended
 gets its KeyboardInterrupt thrown in, and asyncio's own frames, which would lose a wake-up, are never struck.
 
+A cell that prints in a loop is in frames of ours nearly all the time, or waits in one for room in the outbox: no look
+may ever find it elsewhere. So what such cells call looks itself as it ends: `give_way`.
+
 A strike that was swallowed where nothing can be raised (a destructor, a GUI toolkit's callback) is *owed*:
 `strike_again` has it strike once more, at the end of the cell at the latest.
 
@@ -29,6 +32,7 @@ next one in the same instant, the two signals become one, and are taken for the 
 import asyncio
 import contextvars
 import logging
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator, Iterable
@@ -48,6 +52,30 @@ LAST_MOMENTS = 2  # how often it is asked: a cell may swallow its cancellation
 RETRY = 0.002  # seconds until an interrupt that met a frame of ours is tried again
 
 _lanes: dict[int, "Lane"] = {}  # by thread ident; each lane's thread adds and removes its own
+deferred = False  # there may be a latch: `give_way` has something to do. Any thread; a look again mends a lost race
+
+
+def is_awaited() -> bool:
+    """Whether an interrupt waits for the kernel to be done with what it does on the calling thread."""
+    lane = _lanes.get(threading.get_ident()) if deferred else None
+    return lane is not None and lane._latched in lane._doors
+
+
+def give_way() -> None:
+    """Raise the KeyboardInterrupt that met the kernel at work for the caller's cell: the work is done.
+
+    To be called as the last thing, if `deferred`, by what a cell may call all the time.
+    """
+    global deferred
+    lane = _lanes.get(threading.get_ident())
+    if lane is not None and lane._latched is not None:
+        frame: FrameType | None = sys._getframe(1)
+        room = frame.f_globals if frame is not None else None
+        while frame is not None and frame.f_globals is room:
+            frame = frame.f_back
+        lane._give_way(frame)
+    elif not any(one._latched is not None for one in list(_lanes.values())):
+        deferred = False
 
 
 class Lane:
@@ -335,14 +363,18 @@ class Lane:
             with self._gate:
                 before, self._step = self._step, request
             waiting_for: Any = None
-            ended = struck = False
+            failure: BaseException | None = None
+            struck = False
             try:
                 waiting_for = work.send(value) if error is None else work.throw(error)
             except StopIteration:
-                ended = True
-            except BaseException:
-                self._step = before
-                raise
+                pass
+            except BaseException as raised:
+                failure = raised
+            # Suspended and not waiting: it struck between the two, as `send` returned (Python 3.13).
+            ended = work.cr_frame is None  # type: ignore[attr-defined]
+            if failure is not None and not ended:
+                failure, struck = None, True
             while True:
                 try:
                     with self._gate:
@@ -353,6 +385,11 @@ class Lane:
                     break
                 except KeyboardInterrupt:
                     struck = True  # in these lines, and it is meant for the cell
+            if failure is not None:
+                try:
+                    raise failure
+                finally:
+                    del failure  # its traceback knows this frame
             if ended:
                 return
             value, error = None, None
@@ -396,7 +433,7 @@ class Lane:
                 raise KeyboardInterrupt
             return
         waiting = next(iter(self._serial or self._doors), None)
-        self._latched = request if request in self._serial or request in self._doors else waiting
+        self._latch(request if request in self._serial or request in self._doors else waiting)
         if self._doors and self._look_again is not None:
             self._look_again(RETRY)
 
@@ -420,7 +457,7 @@ class Lane:
             return False
         self._owed = request
         if self._look_again is not None:
-            self._latched = request
+            self._latch(request)
             self._look_again(RETRY)
         elif self._later is not None:
             self._later(RETRY, self._pay)
@@ -430,11 +467,13 @@ class Lane:
         if self._owed is not None and self._owed in self._doors:
             self.interrupt()
 
-    def interrupt(self) -> None:
-        """End what runs on a lane without signals. From any thread but its own."""
+    def interrupt(self, *, again: bool = False) -> None:
+        """End what runs on a lane without signals. From any thread but its own. `again`: only what is latched."""
         with self._gate:
+            if again and self._latched not in self._doors:
+                return
             if not self._doors:
-                self._latched = next(iter(self._serial), None)
+                self._latch(next(iter(self._serial), None))
                 return
             self._interrupted.update(self._doors)
             stack = stack_of(self.ident or 0)
@@ -444,7 +483,7 @@ class Lane:
             hits = found == "outside-user" or (found == "user" and step in self._doors)
             self._order = order = object()
             # Latched until it has struck: the thread moves on while we decide, into the kernel or out of its loop.
-            self._latched = None if hits else (step if step in self._doors else next(iter(self._doors)))
+            self._latch(None if hits else step if step in self._doors else next(iter(self._doors)))
             if hits:
                 self._owed = None
                 self._shot = True
@@ -455,11 +494,37 @@ class Lane:
             self.loop.call_soon_threadsafe(self._cancel_suspended, step if hits else None, order)
             self._end_waits(self.running)
         if not hits and self._later is not None:
-            self._later(RETRY, self._look_at_child_again)
+            self._later(RETRY, lambda: self.interrupt(again=True))
 
-    def _look_at_child_again(self) -> None:
-        if self._latched is not None and self._latched in self._doors:
-            self.interrupt()
+    def _latch(self, request: Request | None) -> None:
+        global deferred
+        self._latched = request
+        if request is not None:
+            deferred = True
+
+    def _give_way(self, frame: FrameType | None) -> None:
+        """Look again, here and now; `frame` is the one that called the kernel. On the lane's thread."""
+        found = verdict(own_stack(frame))
+        if found not in ("user", "outside-user"):
+            return
+        if self._look_again is not None:
+            self._looking_again_for = self._latched
+            self.on_sigint(0, frame)
+            return
+        if not self._gate.acquire(blocking=False):
+            return  # held by whom we may have interrupted: a destructor can print anywhere
+        try:
+            step = self._step
+            if self._latched not in self._doors or not (found == "outside-user" or step in self._doors):
+                return
+            self._latched = self._owed = None
+            self._order = order = object()
+        finally:
+            self._gate.release()
+        assert self.loop is not None
+        self.loop.call_soon_threadsafe(self._cancel_suspended, step, order)
+        self._end_waits(self.running)
+        raise KeyboardInterrupt
 
     def _cancel_suspended(self, but: Request | None, order: object = None) -> None:
         """Cancel what was struck and is suspended, `but` the one that got its KeyboardInterrupt. On the loop only.

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import Any
 
-from ipymini import context
+from ipymini import context, lane
 from ipymini.channels import Channels
 from ipymini.frames import safe_point
 from ipymini.texts import Captured
@@ -65,10 +65,13 @@ class OutStream(io.TextIOBase):
             raise ValueError("I/O operation on closed file")
         if self._child is not None:
             self._write_in_child(text)
-        elif self._hooks:
+            return len(text)
+        if self._hooks:
             self._write_hooked(text)
         elif text:
             self._write(_own() or _latest(), self.name, text)
+        if lane.deferred:
+            lane.give_way()
         return len(text)
 
     def writelines(self, lines: Iterable[str], /) -> None:  # type: ignore[override]
@@ -80,8 +83,10 @@ class OutStream(io.TextIOBase):
         if self._child is not None:
             if not self.closed:
                 self._write_in_child("", all_of_it=True)
-        else:
-            self._channels.flush(FLUSH_TIMEOUT)
+            return
+        self._channels.flush(FLUSH_TIMEOUT)
+        if lane.deferred:
+            lane.give_way()
 
     def fileno(self) -> int:
         """Return the captured descriptor; what is written there appears in the cell."""

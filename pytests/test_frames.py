@@ -1,5 +1,6 @@
 """Whose code a stack is running, on stacks that are made for it: no kernel, no signals."""
 
+import logging
 import os
 import subprocess
 import sys
@@ -27,6 +28,23 @@ def calling(module, path, function):
     names = {"__name__": module, "function": function}
     exec(compile("def call(): return function()", path, "exec"), names)
     return names["call"]
+
+
+def test_who_takes_a_lock_for_its_caller_is_not_the_users():
+    # given: the way of logging's handlers, which release in a `finally` what this function has acquired
+    handler, seen = logging.Handler(), []
+
+    class Lock:
+        def acquire(self):
+            seen.append(frames.verdict(frames.own_stack(sys._getframe(1))))
+
+    handler.lock = Lock()
+
+    # when
+    below_a_door(handler.acquire)
+
+    # then: the KeyboardInterrupt would be raised as it returns, and the lock stay taken
+    assert seen == ["ours"]
 
 
 @pytest.mark.parametrize("kind", [weakref.WeakSet, weakref.WeakKeyDictionary, weakref.WeakValueDictionary])

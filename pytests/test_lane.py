@@ -4,15 +4,19 @@ import asyncio
 import contextvars
 import gc
 import threading
+from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+import zmq
 
-from ipymini import context, nesting
+from ipymini import channels, context, nesting
+from ipymini import lane as lanes
+from ipymini.connection import Connection
 from ipymini.frames import door, safe_point, shielded
 from ipymini.lane import Lane
-from ipymini.messages import Request
+from ipymini.messages import Message, Request
 from ipymini.texts import Captured, Texts
 
 SOON = 10.0  # seconds: a deadline, no measure
@@ -248,6 +252,67 @@ def test_an_interrupt_ends_the_kernels_waits_only_when_it_strikes(serving: Any, 
     assert ("KeyboardInterrupt a" in served.log) == (mark is safe_point)
 
 
+class StruckOnReturn(Coroutine[Any, Any, None]):
+    """A coroutine whose first step is struck as it returns to who called `send`: Python 3.13 may do that."""
+
+    def __init__(self, work: Any):
+        self._work, self._struck = work, False
+        self.throw, self.close, self.__await__ = work.throw, work.close, work.__await__
+
+    cr_frame = property(lambda self: self._work.cr_frame)
+
+    def send(self, value: Any) -> Any:
+        waits_for = self._work.send(value)
+        if not self._struck:
+            self._struck = True
+            raise KeyboardInterrupt
+        return waits_for
+
+    throw = close = __await__ = lambda self, *args: None
+
+
+def test_an_interrupt_that_strikes_as_a_cell_suspends_is_the_cells(serving: Any) -> None:  # I2, I17
+    lane: list[Lane] = []
+
+    async def works(request: Request) -> None:
+        await asyncio.sleep(0)
+
+    served = serving(a=interruptible(lane, works))
+    lane.append(served.lane)
+    served.lane._handle = lambda request: StruckOnReturn(served.handle(request))
+    assert served.serve(request("a")) == ["begin a", "KeyboardInterrupt a", "end a"]
+
+
+@pytest.mark.parametrize("how", ["plain", "task"])
+def test_an_interrupt_that_meets_the_kernel_at_work_strikes_as_that_ends(serving: Any, how: str) -> None:  # I17
+    names: dict[str, Any] = {"began": threading.Event(), "go": threading.Event(), "lane": lanes}
+    exec("def work():\n began.set(); go.wait(10)\n if lane.deferred: lane.give_way()", names)
+    shielded(names["work"])
+
+    async def works_and_goes_on() -> None:
+        names["work"]()
+        served.log.append("went on")
+
+    async def works(request: Request) -> None:
+        await (works_and_goes_on() if how == "plain" else asyncio.gather(works_and_goes_on()))
+
+    lane: list[Lane] = []
+    looks: list[Any] = []
+    served = serving(a=interruptible(lane, works))
+    served.lane._later = lambda seconds, look: looks.append(look)
+    lane.append(served.lane)
+    served.lane.post(request("a"))
+    assert names["began"].wait(SOON)
+    served.lane.interrupt()
+    names["go"].set()
+    assert served.done.acquire(timeout=SOON)
+    assert served.log[1:] in (["KeyboardInterrupt a", "end a"], ["CancelledError a", "end a"])
+    for look in looks:
+        look()  # too late: it was for "a"
+    served.log.clear()
+    assert served.serve(request("b")) == ["begin b", "end b"]
+
+
 def test_an_interrupt_of_an_idle_lane_does_nothing(serving: Any) -> None:  # I1
     served = serving()
     served.lane.interrupt()
@@ -287,6 +352,50 @@ def test_no_loop_is_kept_alive_because_it_ran() -> None:  # B9
         assert [entry() for entry in entries] == [None]
     finally:
         undo()
+
+
+# ---- a subscriber that reads late -------------------------------------------------------------------
+
+
+def test_writers_go_on_when_a_late_subscriber_has_read_everything() -> None:  # O11
+    served = channels.Channels(Connection(key="k"), lambda request: None)
+    served.start()
+    context = zmq.Context()
+    late = context.socket(zmq.SUB)
+    late.rcvhwm = 1
+    late.rcvtimeo = int(SOON * 1000)
+    try:
+        late.connect(served.connection.endpoint("iopub"))
+        late.subscribe(b"")
+        assert b"iopub_welcome" in b"".join(late.recv_multipart())
+        big, count = Message("display_data", {"data": {"text/plain": "y" * 30_000}}, b"{}"), 0
+        while not (served._stuck and served.backlog > channels.BUDGET):
+            served.send("iopub", big, patient=False)
+            count += 1
+        written = threading.Event()
+        threading.Thread(target=lambda: (served.write(None, "stdout", "last"), written.set()), daemon=True).start()
+        for _ in range(count):
+            late.recv_multipart()
+        assert written.wait(SOON)
+        assert b"last" in late.recv_multipart()[-1]
+    finally:
+        context.destroy(linger=0)
+        served.close()
+
+
+def test_who_is_interrupted_does_not_wait_for_room() -> None:  # I17
+    interrupted = threading.Event()
+    served = channels.Channels(Connection(key="k"), lambda request: None, hurried=interrupted.is_set)
+    served.backlog = channels.BUDGET + 1  # and nobody sends, yet
+    written = threading.Event()
+    threading.Thread(target=lambda: (served.write(None, "stdout", "last"), written.set()), daemon=True).start()
+    try:
+        assert not written.is_set()
+        interrupted.set()
+        assert written.wait(SOON)
+    finally:
+        served.start()
+        served.close()
 
 
 # ---- texts of the outbox ---------------------------------------------------------------------------
