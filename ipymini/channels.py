@@ -25,6 +25,7 @@ import heapq
 import json
 import logging
 import os
+import sys
 import threading
 import weakref
 from _thread import allocate_lock
@@ -94,10 +95,13 @@ class Channels:
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._ticket = count()
         self._watched: dict[int, Callable[[], None]] = {}
+        self._fillers: set[int] = set()  # those of `_watched` that are not polled while the outbox is full
+        self._are_polled = True
         self._stuck: deque[list[Any]] = deque()  # iopub messages that found a subscriber's queue full
         self._stuck_since, self._lossy = 0.0, False
         self._unheard: deque[tuple[float, list[Any]]] | None = deque()  # None: there has been a subscriber
         self._closing = False
+        self._zero_copy = ZERO_COPY
         self._wake_in, self._wake_out = os.pipe()
         os.set_blocking(self._wake_in, False)
         os.set_blocking(self._wake_out, False)
@@ -128,13 +132,18 @@ class Channels:
         Raises TypeError or ValueError if the content cannot become JSON. `patient`: wait while the outbox
         is over its budget. `wake=False`: something that wakes the I/O thread follows at once.
         """
-        frames = self._encode(channel, message, prefix)
+        frames = self.encode(channel, message, prefix)
         if patient and self.backlog > BUDGET:
             self.wait_for_room()
         self.backlog += ENVELOPE + (len(frames[-1]) if not message.buffers else sum(map(_size, message.buffers)))
         self._outbox.append((channel, frames))
         if wake:
             self.wake()
+
+    def put(self, channel: str, frames: list[Any]) -> None:
+        """Put an encoded message into the outbox, without waiting for room. The I/O thread is woken by what follows."""
+        self.backlog += sum(map(_size, frames))
+        self._outbox.append((channel, frames))
 
     def send_frames(self, channel: str, frames: list[Any]) -> None:
         """Put a message that somebody else has encoded and signed into the outbox."""
@@ -144,16 +153,21 @@ class Channels:
         self._outbox.append((channel, frames))
         self.wake()
 
-    def _encode(self, channel: str, message: Message, prefix: Sequence[bytes]) -> list[Any]:
+    def encode(self, channel: str, message: Message, prefix: Sequence[bytes]) -> list[Any]:
         """Return the frames of a message; all messages that leave pass here."""
         if log.isEnabledFor(logging.DEBUG):
             cause = _short(str(json.loads(message.parent).get("msg_id", "none")))
             log.debug("out channel=%s msg_type=%s parent=%s", channel, message.msg_type, cause)
         return self.wire.encode(message, prefix)
 
-    def write(self, request: Request | None, name: str, text: str) -> None:
+    @property
+    def has_room(self) -> bool:
+        """Whether the outbox is below its budget."""
+        return self.backlog <= BUDGET
+
+    def write(self, request: Request | None, name: str, text: str, *, patient: bool = True) -> None:
         """Put a piece of stream text into the outbox; neighbours of one request and name become one message."""
-        if self.backlog > BUDGET:
+        if self.backlog > BUDGET and patient:
             self.wait_for_room()
         self._outbox.append((request, name, text))
         self.backlog += len(text) + ITEM
@@ -190,23 +204,26 @@ class Channels:
         when = monotonic() + seconds
         self.call_first(lambda: heapq.heappush(self._timers, (when, next(self._ticket), function)))
 
-    def watch(self, descriptor: int, readable: Callable[[], None]) -> None:
-        """Call `readable` on the I/O thread whenever there is something to read."""
+    def watch(self, descriptor: int, readable: Callable[[], None], *, fills_outbox: bool = False) -> None:
+        """Call `readable` on the I/O thread whenever there is something to read; `fills_outbox`: and room for it."""
 
         def begin() -> None:
             self._watched[descriptor] = readable
+            if fills_outbox:
+                self._fillers.add(descriptor)
             self._poller.register(descriptor, zmq.POLLIN)
 
         self.call(begin)
 
     def unwatch(self, descriptor: int) -> None:
         """Stop watching. I/O thread only (`call` it, or from within `readable`)."""
+        self._fillers.discard(descriptor)
         if self._watched.pop(descriptor, None) and descriptor in self._poller:
             self._poller.unregister(descriptor)
 
     def send_while(self, wanted: Callable[[], bool], channel: str, message: Message, prefix: Sequence[bytes]) -> None:
         """Send as soon as the peer can be reached, trying for as long as `wanted()` says so."""
-        frames = self._encode(channel, message, prefix)
+        frames = self.encode(channel, message, prefix)
 
         def attempt() -> None:
             if not wanted():
@@ -226,7 +243,7 @@ class Channels:
         done = asyncio.Event()
 
         def drain() -> None:
-            self._receive_all("shell")
+            self._receive_all("shell", most=None)
             loop.call_soon_threadsafe(done.set)
 
         self.call(drain)
@@ -256,8 +273,12 @@ class Channels:
         self._closing = True
         self._wake_out = -1
 
+    def copy_all(self) -> None:
+        """Copy whatever is sent from now on: pyzmq's exit function ends the thread that frees what is not copied."""
+        self._zero_copy = sys.maxsize
+
     def close(self, timeout: float = 2.0) -> None:
-        """Send what is left, close the sockets on their own thread, and wait for that."""
+        """Send what is in the outbox by now, close the sockets on their own thread, and wait for that."""
         if self._thread.is_alive():
             self.call(self.begin_closing)
             self._thread.join(timeout)
@@ -265,7 +286,7 @@ class Channels:
                 log.warning("I/O thread did not end in time seconds=%s", timeout)
 
     def begin_closing(self) -> None:
-        """Send what is left and end the thread. I/O thread only (`close` is for the others)."""
+        """Send what is in the outbox by now, and end the thread. I/O thread only (`close` is for the others)."""
         self._closing = True
 
     # ---- binding -----------------------------------------------------------
@@ -305,10 +326,14 @@ class Channels:
         if wanted.transport == "tcp" and not port and wanted.port_range:
             return self._bind_within(socket, wanted, channel, wanted.port_range)
         endpoint = wanted.endpoint(channel, port)
+        umask = os.umask(0o177) if wanted.transport == "ipc" else None  # the socket's file is for its owner alone
         try:
             socket.bind(endpoint)
         except zmq.ZMQError as error:
             raise CannotBind(f"cannot bind {channel} to {endpoint}: {error}; choose another port, or 0") from None
+        finally:
+            if umask is not None:
+                os.umask(umask)
         if wanted.transport == "ipc":
             return port
         return int(bytes(socket.get(zmq.LAST_ENDPOINT)).rstrip(b"\0").rpartition(b":")[2])
@@ -342,8 +367,9 @@ class Channels:
     def _run(self) -> None:
         crashed = True
         try:
-            while not (self._closing and not self._outbox):
+            while not self._closing:
                 self._turn()
+            self._drain_for_good()
             self._give_stuck_a_last_chance()
             crashed = False
         except BaseException:
@@ -368,6 +394,8 @@ class Channels:
 
     def _turn(self) -> None:
         """One round: wait, send what is due, then read what has come."""
+        if self._are_polled is not self.has_room:
+            self._poll_fillers(self.has_room)
         ready = dict(self._poller.poll(self._patience_ms()))
         if self._wake_in in ready:
             try:
@@ -388,6 +416,15 @@ class Channels:
                 self._receive_all(channel)
         for descriptor in [found for found in self._watched if found in ready]:
             self._guard(self._watched[descriptor])
+
+    def _poll_fillers(self, wanted: bool) -> None:
+        """Look for what fills the outbox, or do not: a poll would return at once, for ever, while nobody may read."""
+        self._are_polled = wanted
+        for descriptor in self._fillers:
+            if wanted:
+                self._poller.register(descriptor, zmq.POLLIN)
+            elif descriptor in self._poller:
+                self._poller.unregister(descriptor)
 
     def _patience_ms(self) -> int | None:
         """Return for how long to wait (ms; None: until something happens), and end the hold when it is over."""
@@ -448,6 +485,15 @@ class Channels:
             self._holding, self._hold_until = True, now + HOLD
         self._drained_at = now
 
+    def _drain_for_good(self) -> None:
+        """Send what is in the outbox now, and no more: a thread that prints for ever must not hold up the end."""
+        left = len(self._outbox)
+        while left > 0:
+            self._line_end_until = -1.0  # long over: no text waits for the end of its line any more
+            before = len(self._outbox)
+            self._drain()
+            left -= min(before, SLICE)
+
     def _may_wait_for_the_end(self) -> bool:
         """Whether texts without the end of their line stay in the outbox: `print` writes that on its own."""
         now = monotonic()
@@ -461,7 +507,7 @@ class Channels:
     def _send_text(self, request: Request | None, name: str, text: str) -> None:
         if text:
             message = Message("stream", {"name": name, "text": text}, request.header_json if request else b"{}")
-            self._send("iopub", self._encode("iopub", message, (f"stream.{name}".encode(),)))
+            self._send("iopub", self.encode("iopub", message, (f"stream.{name}".encode(),)))
 
     def _send(self, channel: str, frames: list[Any]) -> None:
         if channel == "iopub" and self._unheard is not None:
@@ -489,12 +535,11 @@ class Channels:
         while unheard and (len(unheard) > MOST_UNHEARD or unheard[0][0] < now - FIRST_SECONDS):
             unheard.popleft()
 
-    @staticmethod
-    def _put(socket: "zmq.Socket[bytes]", frames: list[Any]) -> None:
+    def _put(self, socket: "zmq.Socket[bytes]", frames: list[Any]) -> None:
         last = len(frames) - 1
         for position, frame in enumerate(frames):
             flags = zmq.NOBLOCK if position == last else zmq.NOBLOCK | zmq.SNDMORE
-            _Backend.send(socket, frame, flags, _size(frame) < ZERO_COPY, False)
+            _Backend.send(socket, frame, flags, _size(frame) < self._zero_copy, False)
 
     # ---- a subscriber that stopped reading --------------------------------
 
@@ -520,9 +565,10 @@ class Channels:
 
     # ---- receiving ---------------------------------------------------------
 
-    def _receive_all(self, channel: str) -> None:
+    def _receive_all(self, channel: str, most: int | None = 1000) -> None:
+        """Route what has come. After `most` messages the outbox has its turn; the next poll finds what is left."""
         socket = self._sockets[channel]
-        for _ in range(1000):  # then the outbox has its turn again; what is left is still ready at the next poll
+        for _ in count() if most is None else range(most):
             try:
                 frames = _receive(socket)
             except zmq.Again:
@@ -549,7 +595,7 @@ class Channels:
             return  # a topic that cannot be said in the welcome's content
         welcome = Message("iopub_welcome", {"subscription": topic})
         unheard, self._unheard = self._unheard or (), None
-        self._send("iopub", self._encode("iopub", welcome, (frame[1:],) if topic else ()))
+        self._send("iopub", self.encode("iopub", welcome, (frame[1:],) if topic else ()))
         for said, frames in unheard:
             if said > monotonic() - FIRST_SECONDS:
                 self._send("iopub", frames)

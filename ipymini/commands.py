@@ -209,7 +209,8 @@ async def dump_cell(debugger: "Debugger", arguments: Arguments) -> Body:
         raise Refused("dumpCell needs the code of a cell (a string)")
     path = debugger.cell_file(code)
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-    with open(path, "w", encoding="utf-8", errors="surrogatepass", newline="") as file:
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)  # whatever the umask is
+    with open(handle, "w", encoding="utf-8", errors="surrogatepass", newline="") as file:
         file.write(code)
     debugger.dumped.add(path)
     return {"sourcePath": path}

@@ -147,4 +147,4 @@ def verdict(stack: Iterable[Called]) -> str:
         if not module.startswith(_NEUTRAL):
             foreign = True
             strange = strange or not _is_standard(code.co_filename)
-    return "outside"
+    return "user" if foreign else "outside"  # a greenlet's stack ends where it was started: nothing of ours is below

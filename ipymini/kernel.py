@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import threading
+from asyncio import CancelledError
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import replace
@@ -61,6 +62,7 @@ FAREWELL = 0.5  # seconds between the reply to a cell that says `exit` and the e
 DEADLINE = 0.9  # seconds that running cells may hold up a shutdown
 OWN_SIGNAL = 2.0  # seconds within which our own SIGINT is handled, unless C code holds the main thread or ignores it
 SUBSHELL_DEADLINE = 0.2  # seconds that each subshell may hold it up when the main shell has ended
+LAST_WORDS = 0.3  # seconds that the control lane has for its last replies
 LAST_DEADLINE = 1.8  # seconds that exit functions may hold it up
 INSIST = 1.0  # seconds between the interrupts of a cell whose subshell has been deleted
 IDLE_SECOND = 1.0  # seconds of quiet after which slow imports are made in the background
@@ -121,14 +123,14 @@ class Kernel:
         self._stopping = False
         self._restart = False
         self._exit_asked = False
-        self._terminated = False  # by SIGTERM
+        self._terminated = False  # by SIGTERM or SIGHUP
         self._priming = False
         self._quiet_since = 0.0  # when the last cell ended
         self._lanes_ended = False
         self._had_subshells = self._waits_are_cut = False
         self._leaving: dict[str, Lane] = {}  # deleted subshells whose lanes have not ended yet; replaced
         self._struck_until = 0.0  # until then (monotonic) a SIGINT is taken for ours: child lanes have had theirs
-        self._dying = False
+        self._dying = self._said_goodbye = False
 
     # ---- the rooms above -----------------------------------------------------
 
@@ -256,7 +258,7 @@ class Kernel:
         self.channels.call(self._press_on)
 
     def on_sigterm(self, signum: int, frame: FrameType | None) -> None:
-        """Handle SIGTERM: stop in good order, but a cell that runs now has no result, neither ok nor an error.
+        """Handle SIGTERM and SIGHUP: stop in good order, but a cell that runs now has no result, neither ok nor an error.
 
         Who watches the process (nbclient, papermill, servers) then says that the kernel died, and takes no half-run
         notebook for a whole one.
@@ -295,9 +297,11 @@ class Kernel:
                 self._refuse(request, error_content(KernelStopping("the kernel shuts down: start it again")))
         if self._debugger is not None:
             self._debugger.stop()
+        self.control.join(LAST_WORDS)  # a debug_request that waited has its answer now
         if self._bridge is not None:
             self._bridge.shutdown()
         if self._owns_process:
+            self.channels.copy_all()
             atexit._run_exitfuncs()
         self._say_goodbye()
         self.channels.close()
@@ -305,6 +309,11 @@ class Kernel:
             undo()
 
     def _say_goodbye(self) -> None:
+        """Publish shutdown_reply and remove the connection file, once: `_die` may come when the end has begun."""
+        with self._once:
+            if self._said_goodbye:
+                return
+            self._said_goodbye = True
         content = {"status": "ok", "restart": self._restart}
         self.iopub.send("shutdown_reply", content, topic=f"kernel.{self.iopub.ident}.shutdown".encode(), parent=None)
         if self._owns_file and self.connection_file is not None:
@@ -337,8 +346,9 @@ class Kernel:
         if request.channel == "stdin":
             self.stdin.answer(request)
             return
-        if request.msg_type == "execute_request" and request.session in self.detours and not request.subshell_id:
-            request = _sent_to(self.detours[request.session], request)
+        detour = self.detours.get(request.session)  # looked up once: other threads replace the table
+        if detour is not None and request.msg_type == "execute_request" and not request.subshell_id:
+            request = _sent_to(detour, request)
         elif request.msg_type in COMM_ANSWERS and self._had_subshells:
             target = self.bridge.comms.addressee(request)
             if target is None or target in self.subshells:  # else it has been deleted since
@@ -396,23 +406,19 @@ class Kernel:
         # execute_input, which follows at once, wakes the I/O thread; or, if the content is bad, idle does.
         self.iopub.status("busy", parent=request, wake=not executes)
         started = datetime.now(UTC)
-        try:
-            content = await self._answer(request)
-        except KeyboardInterrupt:
-            content = error_content(KeyboardInterrupt())
-        except Exception as error:
-            if not isinstance(error, UnknownRequest | UnknownSubshell | KernelStopping):
-                log.exception("handler failed msg_type=%s", request.msg_type)
-            content = error_content(error)
         aborted: list[Request] = []
-        if executes:
-            aborted = await self._fence(request, content or {})
-            if self.descriptors is not None:
-                self.descriptors.catch_up()
-        if not (executes and self._terminated):
-            self.reply(request, content, started)
-        more_to_do = bool(executes and self.main.queue)
-        self.iopub.status("idle", parent=request, wake=not more_to_do)
+        try:
+            content = await self._content_of(request)
+            content, frames = self._encode_reply(request, content, started)
+            if executes:
+                aborted = await self._fence(request, content or {})
+                if self.descriptors is not None:
+                    self.descriptors.catch_up()
+            if frames is not None and not (executes and self._terminated):
+                self.channels.put(request.channel, frames)
+        finally:
+            more_to_do = bool(executes and self.main.queue)
+            self.iopub.status("idle", parent=request, wake=not more_to_do)
         if more_to_do:  # a hand-over of the GIL for each cell would cost more than a short cell
             self.channels.soft_wake()
         for waiting in aborted:
@@ -420,31 +426,65 @@ class Kernel:
                 self._refuse(waiting, {"status": "aborted"})
         self._afterwards(request)
 
+    async def _content_of(self, request: Request) -> Content | None:
+        """Return the content of the reply: the handler's, or what its error says. Raises nothing."""
+        try:
+            return await self._answer(request)
+        except KeyboardInterrupt:
+            return error_content(KeyboardInterrupt())
+        except (CancelledError, GeneratorExit):  # the lane ends before the handler has
+            if self._stopping:
+                return error_content(KernelStopping("the kernel shuts down: start it again"))
+            return error_content(KeyboardInterrupt("the subshell was deleted, and its cell would not end"))
+        except BaseException as error:  # also SystemExit: user code in a handler ends its request, not the kernel
+            if not issubclass(type(error), UnknownRequest | UnknownSubshell | KernelStopping):
+                _log_failure(request.msg_type)
+            return error_content(error)
+
     async def _answer(self, request: Request) -> Content | None:
         handler = HANDLERS.get((request.channel, request.msg_type))
         if handler is None:
             raise UnknownRequest(f"no {request.msg_type!r} on the {request.channel} channel: see the table in README")
         if self._stopping and request.msg_type != "shutdown_request":
             raise KernelStopping("the kernel shuts down: start it again")
-        if request.channel == "shell" and request.subshell_id and self.control.is_current_thread:
+        for_a_shell = request.channel == "shell" or request.msg_type in SHELL_ONLY
+        if for_a_shell and request.subshell_id and self.control.is_current_thread:
             raise _unknown(request.subshell_id)
         return await handler(self, request)
 
-    def reply(self, request: Request, content: Content | None, started: datetime | None = None) -> None:
+    def reply(self, request: Request, content: Content | None) -> None:
         """Answer a request on its own channel, to the client that sent it. The I/O thread is woken by what follows."""
+        _, frames = self._encode_reply(request, content, datetime.now(UTC))
+        if frames is not None:
+            self.channels.put(request.channel, frames)
+
+    def _encode_reply(
+        self, request: Request, content: Content | None, started: datetime
+    ) -> tuple[Content | None, list[Any] | None]:
+        """Return content and frames of the reply, which is an error if JSON cannot hold the content. None: no reply."""
         if content is None or not request.msg_type.endswith("_request"):
-            return
+            return content, None
+        try:
+            return content, self.channels.encode(*self._reply_message(request, content, started))
+        except BaseException as error:  # objects of the user's are in it, and their conversion is user code
+            count = {"execution_count": content["execution_count"]} if "execution_count" in content else {}
+            content = {**error_content(error), **count}
+        return content, self.channels.encode(*self._reply_message(request, content, started))
+
+    def _reply_message(
+        self, request: Request, content: Content, started: datetime
+    ) -> tuple[str, Message, tuple[bytes, ...]]:
         content = {"status": "ok", **content} if request.msg_type != "debug_request" else content
         metadata = None
         if request.msg_type == "execute_request":
             metadata = {
-                "started": (started or datetime.now(UTC)).isoformat(),
+                "started": started.isoformat(),
                 "dependencies_met": content.get("ename") != "UnmetDependency",
                 "engine": self.iopub.ident,
                 "status": content["status"],
             }
         message = Message(reply_type(request.msg_type), content, request.header_json, metadata)
-        self.channels.send(request.channel, message, request.identities, patient=False, wake=False)
+        return request.channel, message, request.identities
 
     def _refuse(self, request: Request, content: Content) -> None:
         """Answer a request that no handler will see."""
@@ -458,8 +498,14 @@ class Kernel:
             return []
         if request.content.get("stop_on_error") is False:
             return []
-        await self.channels.caught_up()
-        return self.lane_of(request).withdraw("execute_request")
+        lane = self.lane_of(request)
+        if lane.is_stopping:
+            return []  # they are answered, all of them, when it has ended
+        try:
+            await self.channels.caught_up()
+        except (CancelledError, GeneratorExit):
+            return []
+        return lane.withdraw("execute_request")
 
     def _afterwards(self, request: Request) -> None:
         if request.msg_type == "shutdown_request":
@@ -635,15 +681,19 @@ class Kernel:
 
     def _subshell_ended(self, subshell_id: str, lane: Lane) -> None:
         """Answer what a deleted subshell still held, and forget its run state. On its thread, as its last act."""
-        for request in lane.unfinished:  # it has said busy
-            error = KeyboardInterrupt("the subshell was deleted, and its cell would not end")
-            self.reply(request, error_content(error))
-            self.iopub.status("idle", parent=request)
         for request in lane.withdraw():
             self._refuse(request, error_content(_unknown(subshell_id)))
         self.bridge.close_subshell(subshell_id)
         with self._once:
             self._leaving = _without(self._leaving, subshell_id)
+
+
+def _log_failure(msg_type: str) -> None:
+    """Log the exception that is being handled; one of the user's may raise whatever is asked of it."""
+    try:
+        log.exception("handler failed msg_type=%s", msg_type)
+    except BaseException:
+        log.error("handler failed, and its traceback cannot be made msg_type=%s", msg_type)
 
 
 def _without(table: dict[str, Value], key: str) -> dict[str, Value]:

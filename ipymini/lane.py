@@ -127,7 +127,6 @@ class Lane:
         self._waker = waits.Waker() if runs_cells else None
         self._stopping = False
         self._winding_down = False
-        self.unfinished: list[Request] = []  # cells that would not end with the lane: `ended` answers them
         self._first: deque[Callable[[], object]] = deque()  # what `soon` was given
         self._ending = False  # stop as soon as nothing is left to do
         self._started = threading.Event()
@@ -294,7 +293,6 @@ class Lane:
             waiting.add_done_callback(lambda _: self._stop_loop())
             while not waiting.done():
                 self._run_loop()
-        self.unfinished = list(self._serial)
         for task in asyncio.all_tasks(self.loop):
             # Python would complain of it, and end it, in whatever cell runs when it is collected.
             task._log_destroy_pending = False  # type: ignore[attr-defined]
@@ -428,6 +426,8 @@ class Lane:
             self._latched = self._owed = None
             self._interrupted.update(self._doors)
             assert self.loop is not None
+            if found == "user" and request not in self._doors:
+                request = next(iter(self._doors))  # a greenlet has a context of its own
             self.loop.call_soon_threadsafe(self._cancel_suspended, request if found == "user" else None)
             if found == "user" or (found == "outside-user" and request in self._doors):
                 raise KeyboardInterrupt

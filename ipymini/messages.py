@@ -140,9 +140,13 @@ def reply_type(msg_type: str) -> str:
 
 def error_content(error: BaseException) -> Content:
     """Return the content of an error reply. Spec: "Request-reply"."""
-    return {
-        "status": "error",
-        "ename": getattr(error, "ename", type(error).__name__),
-        "evalue": str(error),
-        "traceback": [],
-    }
+    ename = UnknownSubshell.ename if issubclass(type(error), UnknownSubshell) else type(error).__name__
+    return {"status": "error", "ename": ename, "evalue": text_of(error), "traceback": []}
+
+
+def text_of(error: BaseException) -> str:
+    """Return `str(error)`, also of an error of the user's that cannot say it, or calls `sys.exit()` there."""
+    try:
+        return str(error)
+    except BaseException:
+        return "<an error whose text could not be made>"

@@ -1,4 +1,4 @@
-"""signals: SIGINT and SIGTERM for the kernel: handled soon, and by this process alone. What they mean others know."""
+"""signals: SIGINT, SIGTERM and SIGHUP for the kernel: handled soon, and by this process alone. What they mean others know."""
 
 import os
 import signal
@@ -8,19 +8,22 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+ENDINGS = (signal.SIGTERM, signal.SIGHUP)  # SIGHUP: the terminal or the connection that started us has gone
 Handler = Callable[[int, FrameType | None], None]
 
 
 def handle(on_sigint: Handler, on_sigterm: Handler | None) -> Callable[[], None]:
-    """Take SIGINT, and SIGTERM unless None, for the kernel; return the undo. On the main thread.
+    """Take SIGINT, and SIGTERM and SIGHUP unless None, for the kernel; return the undo. On the main thread.
 
-    Forked children get Python's own handlers back.
+    SIGHUP stays ignored where it is: `nohup` was asked to keep the kernel. Forked children get Python's own handlers back.
     """
     process = os.getpid()
     kernels: dict[int, Any] = {signal.SIGINT: on_sigint}
     pythons: dict[int, Any] = {signal.SIGINT: signal.default_int_handler}
     if on_sigterm is not None:
-        kernels[signal.SIGTERM], pythons[signal.SIGTERM] = on_sigterm, signal.SIG_DFL
+        for number in ENDINGS:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                kernels[number], pythons[number] = on_sigterm, signal.SIG_DFL
 
     def ours(number: int, frame: FrameType | None) -> None:
         if os.getpid() == process:
@@ -35,8 +38,8 @@ def handle(on_sigint: Handler, on_sigterm: Handler | None) -> Callable[[], None]
     masks = threading.local()
 
     def before() -> None:
-        if signal.SIGTERM in kernels:
-            masks.kept = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        if endings := kernels.keys() - {signal.SIGINT}:
+            masks.kept = signal.pthread_sigmask(signal.SIG_BLOCK, endings)
 
     def in_parent() -> None:
         if (kept := masks.__dict__.pop("kept", None)) is not None:

@@ -25,6 +25,7 @@ from ipymini.texts import Captured
 
 PIPE_SIZES = (16 << 20, 1 << 20)  # bytes to ask for; a normal user gets 1 MiB: C code may hold the GIL while it writes
 FLUSH_TIMEOUT = 1.0  # seconds
+READS = 16  # of 64 KiB each, before others have their turn
 _own = context.own
 _latest = context.latest
 
@@ -229,7 +230,7 @@ class Descriptors:
     Order among Python's text: reading a pipe and putting its text into the outbox is one step, under a lock. The
     I/O thread does it when a pipe becomes readable; `os.system` and `Popen.wait` do it as they return, and the
     kernel before a cell's reply, so that nothing said later can overtake what a child wrote before. The lock is
-    held for that step alone, and re-entrant: a signal handler may start a child.
+    held for that step alone, in which nobody waits, and re-entrant: a signal handler may start a child.
     """
 
     def __init__(self, channels: Channels):
@@ -248,7 +249,7 @@ class Descriptors:
             os.dup2(write_end, descriptor, inheritable=True)
             os.close(write_end)
             self._readers[read_end] = (name, codecs.getincrementaldecoder("utf-8")("replace"))
-            self._channels.watch(read_end, lambda end=read_end: self._read(end))  # type: ignore[misc]
+            self._channels.watch(read_end, lambda end=read_end: self._read(end), fills_outbox=True)  # type: ignore[misc]
         before = (os.system, subprocess.Popen.wait)
         os.system = self._catching_up(os.system)
         subprocess.Popen.wait = self._catching_up(subprocess.Popen.wait)  # type: ignore[method-assign]
@@ -271,6 +272,7 @@ class Descriptors:
         @wraps(function)
         def waits_for_a_child(*args: Any, **kwargs: Any) -> Any:
             result = function(*args, **kwargs)
+            self._channels.wait_for_room()  # here, and not where the lock is held
             self.catch_up()
             return result
 
@@ -285,7 +287,9 @@ class Descriptors:
                 return
             name, decoder = self._readers[end]
             chunks = []
-            for _ in range(16):  # a child that floods must not keep the I/O thread from its sockets
+            # A child that floods must not keep the I/O thread from its sockets, nor fill the memory: what does not
+            # fit into the outbox stays in the pipe, and the child waits. Nobody waits for room under this lock.
+            for _ in range(READS if self._channels.has_room else 0):
                 try:
                     data = os.read(end, 65_536)
                 except BlockingIOError:
@@ -296,7 +300,7 @@ class Descriptors:
                     break
                 chunks.append(data)
             if text := decoder.decode(b"".join(chunks)):
-                self._channels.write(_latest(), name, Captured(text))
+                self._channels.write(_latest(), name, Captured(text), patient=False)
 
     def _forget(self, end: int) -> None:
         self._channels.unwatch(end)

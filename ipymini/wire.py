@@ -25,7 +25,13 @@ LARGE = 32_768  # characters from which a text is worth splicing past the JSON e
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _PLAIN = bytes(range(32, 127)).replace(b'"', b"").replace(b"\\", b"")  # ASCII that JSON writes as it is
 _numbers = count()
-_decode = json.JSONDecoder().raw_decode
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON")
+
+
+_decode = json.JSONDecoder(parse_constant=_refuse_constant).raw_decode
 
 
 class BadFrames(IpyminiError):
@@ -132,9 +138,12 @@ def new_header_json(msg_type: str, msg_id: str | None = None) -> bytes:
 
 def _object(part: bytes, name: str) -> dict[str, Any]:
     try:
-        value, _ = _decode(part.decode().lstrip())
+        text = part.decode().strip()
+        value, end = _decode(text)
     except (ValueError, RecursionError) as error:
         raise BadFrames(f"the {name} is no JSON: {error}") from None
+    if end != len(text):  # a header is repeated in every answer as it came: nobody could read those
+        raise BadFrames(f"the {name} is JSON with something behind it")
     if not isinstance(value, dict):
         raise BadFrames(f"the {name} is no JSON object but a {type(value).__name__}")
     return value

@@ -248,11 +248,12 @@ def test_the_manager_can_restart_it(own_kernel: KernelUnderTest) -> None:  # L1
 # ---- told to, or left alone -----------------------------------------------------------------
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("code", ["print('on')", CELLS["sleeps"], CELLS["awaits"], STUBBORN])
-def test_sigterm_ends_it_in_the_same_order(own_kernel: KernelUnderTest, code: str) -> None:  # L7
+def test_sigterm_and_sighup_end_it_in_the_same_order(own_kernel: KernelUnderTest, code: str, number: int) -> None:  # L7
     own_kernel.execute("import atexit; _ = atexit.register(print, 'at exit')")
     running(own_kernel, code)
-    os.kill(own_kernel.pid, signal.SIGTERM)
+    os.kill(own_kernel.pid, number)
     own_kernel.wait_for("iopub", "shutdown_reply")
     assert exit_code(own_kernel) == 0
     assert code == STUBBORN or "at exit\n" in texts(own_kernel)

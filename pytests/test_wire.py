@@ -65,6 +65,15 @@ def test_json_that_is_no_header_is_refused(wire: Wire, part: bytes) -> None:  # 
         wire.decode([b"<IDS|MSG>", wire._signer.sign(parts), *parts], "shell")
 
 
+@pytest.mark.parametrize("part", range(4))
+@pytest.mark.parametrize("text", [b'{"msg_id":"1","msg_type":"a"}x', b"{}{}", b'{"a":NaN}', b"{} []", b"[]"])
+def test_each_part_is_one_json_object_and_nothing_else(wire: Wire, part: int, text: bytes) -> None:  # Q6
+    parts = [b'{"msg_id":"1","msg_type":"a"}', b"{}", b"{}", b"{}"]
+    parts[part] = text
+    with pytest.raises(BadFrames):
+        wire.decode([b"<IDS|MSG>", wire._signer.sign(parts), *parts], "shell")
+
+
 def test_a_replay_is_refused(wire: Wire) -> None:  # Q7
     frames = sent(wire)
     wire.decode(frames, "shell")
