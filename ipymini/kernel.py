@@ -258,7 +258,7 @@ class Kernel:
         self.channels.call(self._press_on)
 
     def on_sigterm(self, signum: int, frame: FrameType | None) -> None:
-        """Handle SIGTERM and SIGHUP: stop in good order, but a cell that runs now has no result, neither ok nor an error.
+        """Handle SIGTERM and SIGHUP: stop in good order; a cell that runs now has no result, neither ok nor an error.
 
         Who watches the process (nbclient, papermill, servers) then says that the kernel died, and takes no half-run
         notebook for a whole one.
@@ -293,6 +293,7 @@ class Kernel:
         self._lanes_ended = True
         for lane in (self.main, self.language, self.control, *children):
             lane.stop()
+            self._answer_unfinished(lane, KernelStopping("the kernel shuts down: start it again"))
             for request in lane.withdraw():
                 self._refuse(request, error_content(KernelStopping("the kernel shuts down: start it again")))
         if self._debugger is not None:
@@ -407,6 +408,7 @@ class Kernel:
         self.iopub.status("busy", parent=request, wake=not executes)
         started = datetime.now(UTC)
         aborted: list[Request] = []
+        is_closed = False
         try:
             content = await self._content_of(request)
             content, frames = self._encode_reply(request, content, started)
@@ -416,9 +418,13 @@ class Kernel:
                     self.descriptors.catch_up()
             if frames is not None and not (executes and self._terminated):
                 self.channels.put(request.channel, frames)
+        except GeneratorExit:  # the lane has ended before the cell, and `_answer_unfinished` says so
+            is_closed = True
+            raise
         finally:
             more_to_do = bool(executes and self.main.queue)
-            self.iopub.status("idle", parent=request, wake=not more_to_do)
+            if not is_closed:
+                self.iopub.status("idle", parent=request, wake=not more_to_do)
         if more_to_do:  # a hand-over of the GIL for each cell would cost more than a short cell
             self.channels.soft_wake()
         for waiting in aborted:
@@ -432,10 +438,10 @@ class Kernel:
             return await self._answer(request)
         except KeyboardInterrupt:
             return error_content(KeyboardInterrupt())
-        except (CancelledError, GeneratorExit):  # the lane ends before the handler has
-            if self._stopping:
-                return error_content(KernelStopping("the kernel shuts down: start it again"))
-            return error_content(KeyboardInterrupt("the subshell was deleted, and its cell would not end"))
+        except GeneratorExit:
+            raise
+        except CancelledError:  # the debugger ends before it has an answer
+            return error_content(KernelStopping("the kernel shuts down: start it again"))
         except BaseException as error:  # also SystemExit: user code in a handler ends its request, not the kernel
             if not issubclass(type(error), UnknownRequest | UnknownSubshell | KernelStopping):
                 _log_failure(request.msg_type)
@@ -486,6 +492,13 @@ class Kernel:
         message = Message(reply_type(request.msg_type), content, request.header_json, metadata)
         return request.channel, message, request.identities
 
+    def _answer_unfinished(self, lane: Lane, error: BaseException) -> None:
+        """Answer the cells that would not end with their lane: they have said busy."""
+        unfinished, lane.unfinished = lane.unfinished, []
+        for request in unfinished:
+            self.reply(request, error_content(error))
+            self.iopub.status("idle", parent=request)
+
     def _refuse(self, request: Request, content: Content) -> None:
         """Answer a request that no handler will see."""
         self.iopub.status("busy", parent=request, wake=False)
@@ -501,10 +514,7 @@ class Kernel:
         lane = self.lane_of(request)
         if lane.is_stopping:
             return []  # they are answered, all of them, when it has ended
-        try:
-            await self.channels.caught_up()
-        except (CancelledError, GeneratorExit):
-            return []
+        await self.channels.caught_up()
         return lane.withdraw("execute_request")
 
     def _afterwards(self, request: Request) -> None:
@@ -681,6 +691,7 @@ class Kernel:
 
     def _subshell_ended(self, subshell_id: str, lane: Lane) -> None:
         """Answer what a deleted subshell still held, and forget its run state. On its thread, as its last act."""
+        self._answer_unfinished(lane, KeyboardInterrupt("the subshell was deleted, and its cell would not end"))
         for request in lane.withdraw():
             self._refuse(request, error_content(_unknown(subshell_id)))
         self.bridge.close_subshell(subshell_id)

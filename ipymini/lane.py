@@ -127,6 +127,7 @@ class Lane:
         self._waker = waits.Waker() if runs_cells else None
         self._stopping = False
         self._winding_down = False
+        self.unfinished: list[Request] = []  # cells that would not end with the lane: the kernel answers them
         self._first: deque[Callable[[], object]] = deque()  # what `soon` was given
         self._ending = False  # stop as soon as nothing is left to do
         self._started = threading.Event()
@@ -293,6 +294,7 @@ class Lane:
             waiting.add_done_callback(lambda _: self._stop_loop())
             while not waiting.done():
                 self._run_loop()
+        self.unfinished = list(self._serial)
         for task in asyncio.all_tasks(self.loop):
             # Python would complain of it, and end it, in whatever cell runs when it is collected.
             task._log_destroy_pending = False  # type: ignore[attr-defined]

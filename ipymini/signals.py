@@ -1,4 +1,4 @@
-"""signals: SIGINT, SIGTERM and SIGHUP for the kernel: handled soon, and by this process alone. What they mean others know."""
+"""signals: SIGINT, SIGTERM and SIGHUP: handled soon, and by the kernel's process alone. What they mean others know."""
 
 import os
 import signal
@@ -15,7 +15,8 @@ Handler = Callable[[int, FrameType | None], None]
 def handle(on_sigint: Handler, on_sigterm: Handler | None) -> Callable[[], None]:
     """Take SIGINT, and SIGTERM and SIGHUP unless None, for the kernel; return the undo. On the main thread.
 
-    SIGHUP stays ignored where it is: `nohup` was asked to keep the kernel. Forked children get Python's own handlers back.
+    SIGHUP stays ignored where it is: `nohup` was asked to keep the kernel.
+    Forked children get Python's own handlers back.
     """
     process = os.getpid()
     kernels: dict[int, Any] = {signal.SIGINT: on_sigint}
