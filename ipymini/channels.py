@@ -13,10 +13,8 @@ Waking. A byte in a pipe wakes the thread. After it has sent texts it *holds*: i
 by itself, so that writers need not wake it. A writer appends first and then reads `_holding`; the thread clears
 `_holding` first and then looks into the outbox once more. Whoever comes second sees the other.
 
-A subscriber that stops reading. XPUB_NODROP tells us that a subscriber's queue (HIGH_WATER messages) is full.
-Then iopub messages wait here, and their bytes count against BUDGET, so that writers wait too (status and replies
-never do). If nothing moves for PATIENCE seconds, that subscriber loses messages, which the log says once.
-We are not happy that one such subscriber delays the others for that long.
+A subscriber that stops reading is a matter for `subscribers`: messages wait there, and their bytes count against
+BUDGET, so that writers wait, too (status and replies never do).
 """
 
 import asyncio
@@ -40,6 +38,7 @@ from zmq.backend import Socket as _Backend  # its send and recv skip the layers 
 
 from ipymini.connection import Connection, in_random_order
 from ipymini.messages import IpyminiError, Message, Request
+from ipymini.subscribers import Subscribers, size_of
 from ipymini.texts import TEXT_SOON, Texts
 from ipymini.wire import BadFrames, Wire
 
@@ -52,10 +51,6 @@ BUDGET = 64 << 20  # bytes in the outbox from which writers wait
 ITEM = 100  # bytes that a text takes in the outbox besides its characters
 ENVELOPE = 1000  # bytes that a message takes there besides its content
 SLICE = 20_000  # items of the outbox sent between two looks at the sockets: some 10 ms
-HIGH_WATER = 1000  # messages queued for one subscriber before they wait here
-MOST_UNHEARD = 200  # messages kept for the first subscriber
-FIRST_SECONDS = 2.0  # for so long
-PATIENCE = 5.0  # seconds a subscriber may not read before it loses messages
 LINGER = 500  # ms that closing sockets may take to get rid of their messages
 HEART_TIMEOUT = 0.5  # seconds for the heartbeat thread to notice the end
 ZERO_COPY = 65_536  # bytes from which a frame is not copied
@@ -97,9 +92,6 @@ class Channels:
         self._watched: dict[int, Callable[[], None]] = {}
         self._fillers: set[int] = set()  # those of `_watched` that are not polled while the outbox is full
         self._are_polled = True
-        self._stuck: deque[list[Any]] = deque()  # iopub messages that found a subscriber's queue full
-        self._stuck_since, self._lossy = 0.0, False
-        self._unheard: deque[tuple[float, list[Any]]] | None = deque()  # None: there has been a subscriber
         self._closing = False
         self._zero_copy = ZERO_COPY
         self._wake_in, self._wake_out = os.pipe()
@@ -135,21 +127,21 @@ class Channels:
         frames = self.encode(channel, message, prefix)
         if patient and self.backlog > BUDGET:
             self.wait_for_room()
-        self.backlog += ENVELOPE + (len(frames[-1]) if not message.buffers else sum(map(_size, message.buffers)))
+        self.backlog += ENVELOPE + (len(frames[-1]) if not message.buffers else sum(map(size_of, message.buffers)))
         self._outbox.append((channel, frames))
         if wake:
             self.wake()
 
     def put(self, channel: str, frames: list[Any]) -> None:
         """Put an encoded message into the outbox, without waiting for room. The I/O thread is woken by what follows."""
-        self.backlog += sum(map(_size, frames))
+        self.backlog += sum(map(size_of, frames))
         self._outbox.append((channel, frames))
 
     def send_frames(self, channel: str, frames: list[Any]) -> None:
         """Put a message that somebody else has encoded and signed into the outbox."""
         if self.backlog > BUDGET:
             self.wait_for_room()
-        self.backlog += sum(map(_size, frames))
+        self.backlog += sum(map(size_of, frames))
         self._outbox.append((channel, frames))
         self.wake()
 
@@ -302,9 +294,8 @@ class Channels:
             if channel == "stdin":
                 socket.router_mandatory = 1  # an input_request to nobody must be retried, not dropped
             if channel == "iopub":
-                socket.set(zmq.XPUB_VERBOSE, 1)  # a welcome for every subscriber, not for every topic
-                socket.set(zmq.XPUB_NODROP, 1)
-                socket.sndhwm = HIGH_WATER
+                self._subscribers = Subscribers(socket, self._put)
+                self._poller.register(self._subscribers.monitor, zmq.POLLIN)
             if wanted.is_encrypted:
                 socket.curve_publickey = wanted.curve_publickey
                 socket.curve_secretkey = wanted.curve_secretkey
@@ -370,7 +361,7 @@ class Channels:
             while not self._closing:
                 self._turn()
             self._drain_for_good()
-            self._give_stuck_a_last_chance()
+            self._subscribers.give_up()
             crashed = False
         except BaseException:
             log.critical("the I/O thread crashed: the kernel cannot go on", exc_info=True)
@@ -378,7 +369,7 @@ class Channels:
             for channel, socket in self._sockets.items():
                 if channel != "hb":
                     self._poller.unregister(socket)
-                    socket.close()
+                    self._subscribers.close() if channel == "iopub" else socket.close()
             self._end_context()
             self._ended(crashed)
 
@@ -407,10 +398,12 @@ class Channels:
         if self._timers:
             self._run_timers()
         self._drain()
-        if self._stuck:
-            self._retry_stuck()
-        if not self._outbox and not self._stuck:
+        if self._subscribers.stuck:
+            self._subscribers.retry()
+        if not self._outbox and not self._subscribers.stuck:
             self.backlog = 0
+        if self._subscribers.monitor in ready:
+            self._subscribers.take_events()
         for channel in ("control", "shell", "stdin", "iopub"):
             if self._sockets[channel] in ready:
                 self._receive_all(channel)
@@ -436,7 +429,7 @@ class Channels:
         until = [self._hold_until] if self._holding else []
         if self._timers:
             until.append(self._timers[0][0])
-        if self._stuck:
+        if self._subscribers.stuck:
             until.append(now + 0.005)
         # Rounded up: zmq cuts to whole milliseconds, and a wait of 0 would spin until the time has come.
         return max(0, int((min(until) - now) * 1000) + 1) if until else None
@@ -510,58 +503,19 @@ class Channels:
             self._send("iopub", self.encode("iopub", message, (f"stream.{name}".encode(),)))
 
     def _send(self, channel: str, frames: list[Any]) -> None:
-        if channel == "iopub" and self._unheard is not None:
-            self._keep(self._unheard, frames)
-            return
-        if channel == "iopub" and self._stuck:
-            self._stuck.append(frames)
-            return
         try:
-            self._put(self._sockets[channel], frames)
-        except zmq.Again:
             if channel == "iopub":
-                self._stuck.append(frames)
-                self._stuck_since = monotonic()
+                self._subscribers.send(frames)
             else:
-                log.warning("dropped message: the peer's queue is full channel=%s", channel)
+                self._put(self._sockets[channel], frames)
         except zmq.ZMQError as error:
             log.warning("dropped message: %s channel=%s", error, channel)
-
-    @staticmethod
-    def _keep(unheard: deque[tuple[float, list[Any]]], frames: list[Any]) -> None:
-        """Keep what is said before anybody listens: a client's iopub may connect later than its shell did."""
-        now = monotonic()
-        unheard.append((now, frames))
-        while unheard and (len(unheard) > MOST_UNHEARD or unheard[0][0] < now - FIRST_SECONDS):
-            unheard.popleft()
 
     def _put(self, socket: "zmq.Socket[bytes]", frames: list[Any]) -> None:
         last = len(frames) - 1
         for position, frame in enumerate(frames):
             flags = zmq.NOBLOCK if position == last else zmq.NOBLOCK | zmq.SNDMORE
-            _Backend.send(socket, frame, flags, _size(frame) < self._zero_copy, False)
-
-    # ---- a subscriber that stopped reading --------------------------------
-
-    def _retry_stuck(self) -> None:
-        iopub = self._sockets["iopub"]
-        while self._stuck:
-            try:
-                self._put(iopub, self._stuck[0])
-            except zmq.Again:
-                if monotonic() - self._stuck_since < PATIENCE:
-                    return
-                log.warning("a subscriber does not read: it loses messages from now on waiting=%d", len(self._stuck))
-                iopub.set(zmq.XPUB_NODROP, 0)
-                self.later(30.0, lambda: iopub.set(zmq.XPUB_NODROP, 1))
-                continue
-            self._stuck.popleft()
-            self._stuck_since = monotonic()
-
-    def _give_stuck_a_last_chance(self) -> None:
-        if self._stuck:
-            self._sockets["iopub"].set(zmq.XPUB_NODROP, 0)
-            self._retry_stuck()
+            _Backend.send(socket, frame, flags, size_of(frame) < self._zero_copy, False)
 
     # ---- receiving ---------------------------------------------------------
 
@@ -594,11 +548,7 @@ class Channels:
         except UnicodeDecodeError:
             return  # a topic that cannot be said in the welcome's content
         welcome = Message("iopub_welcome", {"subscription": topic})
-        unheard, self._unheard = self._unheard or (), None
-        self._send("iopub", self.encode("iopub", welcome, (frame[1:],) if topic else ()))
-        for said, frames in unheard:
-            if said > monotonic() - FIRST_SECONDS:
-                self._send("iopub", frames)
+        self._subscribers.welcome(self.encode("iopub", welcome, (frame[1:],) if topic else ()))
 
 
 def new_curve_keys() -> tuple[bytes, bytes] | None:
@@ -623,7 +573,3 @@ def _receive(socket: "zmq.Socket[bytes]") -> list[Any]:
 def _short(msg_id: str) -> str:
     """Return an id for the log. Its end: jupyter_client's ids of one session differ nowhere else."""
     return msg_id[-8:]
-
-
-def _size(frame: Any) -> int:
-    return frame.nbytes if isinstance(frame, memoryview) else len(frame)

@@ -23,6 +23,7 @@ _OURS = frozenset(
         "connection",
         "context",
         "channels",
+        "subscribers",
         "frames",
         "lane",
         "iopub",

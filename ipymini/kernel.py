@@ -379,8 +379,8 @@ class Kernel:
 
     def _rescue(self, lane: Lane, request: Request) -> None:
         """A cell blocks the lane: completion, inspection and a new client's first words go elsewhere. I/O thread."""
+        self.language.start_once()  # first: it may fail where descriptors have run out, and then the request waits on
         if lane.take(request):
-            self.language.start_once()
             self.language.post(request)
 
     # ---- messages out ------------------------------------------------------------
@@ -642,7 +642,11 @@ class Kernel:
         lane = self._lane_without_signals(
             f"ipymini-subshell-{subshell_id[:4]}", ended=lambda lane: self._subshell_ended(subshell_id, lane)
         )
-        lane.start()
+        try:
+            lane.start()
+        except BaseException:
+            self.bridge.close_subshell(subshell_id)
+            raise
         with self._once:
             self.subshells = {**self.subshells, subshell_id: lane}
         return subshell_id

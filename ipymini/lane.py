@@ -108,6 +108,7 @@ class Lane:
         self.queue: deque[Request] = deque()
         self.context = contextvars.copy_context()  # what must outlive a cell lives here
         self.loop: asyncio.AbstractEventLoop | None = None
+        self._new: asyncio.AbstractEventLoop | None = None  # made by `start` for `run`
         self.ident: int | None = None
         self.thread: threading.Thread | None = None
         self._handle, self._ended, self._held = handle, ended, held
@@ -203,11 +204,18 @@ class Lane:
             self.start()
 
     def start(self) -> None:
-        """Serve on a new thread."""
+        """Serve on a new thread. Raises OSError or RuntimeError if the system has no descriptors or threads left."""
+        # The loop first, and here: where descriptors or threads have run out, that is an error of the caller's.
+        self._new = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self.run, name=self.name, daemon=True)
         if self._waker is None:  # runs no cells: the debugger neither shows nor stops it
             self.thread.pydev_do_not_trace = self.thread.is_pydev_daemon_thread = True  # type: ignore[attr-defined]
-        self.thread.start()
+        try:
+            self.thread.start()
+        except BaseException:
+            self.thread = None
+            self._new.close()
+            raise
 
     def stop(self) -> None:
         """End `run` as soon as the loop gets to it; what is queued is not started any more."""
@@ -240,7 +248,8 @@ class Lane:
         """Serve until `stop()`. Leaves no current event loop behind."""
         self.ident = threading.get_ident()
         _lanes[self.ident] = self
-        self.loop = _new_loop(self.ident)
+        self.loop = _adapted(self._new or asyncio.new_event_loop(), self.ident)
+        self._new = None
         asyncio.set_event_loop(self.loop)
         self.loop.call_soon(self._run_first, context=self.context.copy())
         self.loop.call_soon(self._pump)
@@ -580,13 +589,12 @@ class Lane:
         return undo
 
 
-def _new_loop(ident: int) -> asyncio.AbstractEventLoop:
-    """Return a loop for a thread that wakes up whichever thread gives it something to do.
+def _adapted(loop: asyncio.AbstractEventLoop, ident: int) -> asyncio.AbstractEventLoop:
+    """Let the loop of a thread wake up whichever thread gives it something to do; return it.
 
     asyncio asks for `call_soon_threadsafe`. But frontends send comm messages to subshells, and the Event that a
     button's callback sets there is one that a cell of the main shell awaits: it would wait until something else comes.
     """
-    loop = asyncio.new_event_loop()
     of_this_thread, of_another = loop.call_soon, loop.call_soon_threadsafe
 
     def call_soon(callback: Callable[..., Any], *args: Any, context: Any = None) -> asyncio.Handle:

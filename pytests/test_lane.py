@@ -369,7 +369,7 @@ def test_writers_go_on_when_a_late_subscriber_has_read_everything() -> None:  # 
         late.subscribe(b"")
         assert b"iopub_welcome" in b"".join(late.recv_multipart())
         big, count = Message("display_data", {"data": {"text/plain": "y" * 30_000}}, b"{}"), 0
-        while not (served._stuck and served.backlog > channels.BUDGET):
+        while not (served._subscribers.stuck and served.backlog > channels.BUDGET):
             served.send("iopub", big, patient=False)
             count += 1
         written = threading.Event()

@@ -14,6 +14,7 @@ FLOORS = [
     [
         "context",
         "channels",
+        "subscribers",
         "registration",
         "lane",
         "frames",
@@ -52,6 +53,7 @@ ARROWS = {
     "context": {"frames"},
     "lane": {"context", "frames", "waits"},
     "nesting": {"frames"},
+    "channels": {"subscribers"},
     "bridge": {"shell", "completion", "comms", "compiler", "errors", "runs", "startup"},
     "history": {"archive"},
     "lean": {"compiler", "display", "history", "magics"},
@@ -76,7 +78,7 @@ UP: dict = {}  # nothing: the package's front door imports on demand, by name
 
 # Who may import what does not come with Python. Floor 0 and all that is not named: nothing.
 OUTSIDE = {
-    "zmq": {"channels", "registration"},
+    "zmq": {"channels", "subscribers", "registration"},
     "IPython": set(FLOORS[3]),
     "traitlets": set(FLOORS[3]),
     "comm": set(FLOORS[3]),
