@@ -16,7 +16,7 @@ import comm
 from traitlets.config import Application, Config, SingletonConfigurable
 
 from ipymini import about, context
-from ipymini.messages import SESSION, Content, Request
+from ipymini.messages import SESSION, Content, Request, error_content
 from ipymini.streams import OutStream
 
 NOWHERE: dict[tuple[str, str], Any] = {}
@@ -285,7 +285,7 @@ class IPythonKernel(Kernel):
         error = result.error_before_exec or result.error_in_exec
         content: Content = {"status": "ok", "execution_count": shell.execution_count - 1, "payload": []}
         if error is not None:
-            content |= {"status": "error", "ename": type(error).__name__, "evalue": str(error), "traceback": []}
+            content |= error_content(error)
         return {**content, "user_expressions": shell.user_expressions(user_expressions or {})}
 
     def do_complete(self, code: str, cursor_pos: int | None) -> Content:
