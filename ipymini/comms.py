@@ -26,6 +26,8 @@ class Comm(BaseComm):
     """A comm whose messages leave on iopub, caused by the current request."""
 
     kernel: Any = None
+    # Each comm has its own; on the class for who takes it for a spec.
+    comm_id, target_name, target_module, topic, primary = "", "comm", None, b"", True
     _send: Callable[..., None] | None = None  # IOPub.send; set by `install`, for the whole process
 
     _subshell_id: str | None = None  # the subshell that spoke on it last; None: the main shell, or nobody yet
@@ -51,6 +53,8 @@ class Comms(CommManager):
     """The comms and targets of this process; `comm.get_comm_manager()` returns it."""
 
     kernel: Any = None
+    comms: Any = None  # these two: as with a comm
+    targets: Any = None
     asked: OrderedDict[str, str | None] = OrderedDict()  # questions without an answer yet, and which subshell asked
 
     def __init__(self, *, kernel: Any = None, **ignored: Any):

@@ -37,11 +37,11 @@ class MessageHooks(threading.local):
         self.hooks: list[Hook] = []
 
     def register(self, hook: Hook) -> None:
-        """Call `hook` with every message that this thread displays. It returns the message to send, or None."""
+        """Add a hook."""
         self.hooks.append(hook)
 
     def unregister(self, hook: Hook) -> bool:
-        """Undo `register`; return whether it had been registered."""
+        """Take a hook away; return whether it was there."""
         try:
             self.hooks.remove(hook)
         except ValueError:
@@ -86,14 +86,44 @@ def _under(place: int) -> Any:
     return property(lambda hook: hook.shell.run.unders[place], write)
 
 
-class ZMQShellDisplayHook(DisplayHook):
+class Speaker:
+    """What the display hook and the publisher have in common: the message hooks, and whose message it is."""
+
+    shell: Any
+    _hooks: MessageHooks
+    topic = b""
+    parent_header = property(lambda self: self.shell.get_parent())
+    session = property(lambda self: self.shell.kernel.session)  # these two: jupyter_client in a cell
+    pub_socket = property(lambda self: self.shell.kernel.iopub_socket)
+
+    def register_hook(self, hook: Hook) -> None:
+        """Call `hook` with every message that this thread displays. It returns the message to send, or None."""
+        self._hooks.register(hook)
+
+    def unregister_hook(self, hook: Hook) -> bool:
+        """Undo `register_hook`; return whether it had been registered."""
+        return self._hooks.unregister(hook)
+
+    def set_parent(self, parent: Content) -> Callable[[], None]:
+        """Make what this thread displays from now on belong to `parent`; return the undo."""
+        undo: Callable[[], None] = self.shell.set_parent(parent)
+        return undo
+
+    set_thread_parent = set_parent
+
+    @staticmethod
+    def reset_thread_parent(undo: Callable[[], None]) -> None:
+        """Undo a `set_thread_parent`."""
+        undo()
+
+
+class ZMQShellDisplayHook(Speaker, DisplayHook):
     """What `sys.displayhook` is, for all lanes and for good."""
 
     shell: Any
 
     def __init__(self, shell: Any = None, **traits: Any):
         self._hooks = MessageHooks()
-        self.register_hook, self.unregister_hook = self._hooks.register, self._hooks.unregister
         super().__init__(shell=shell, **traits)
 
     def __call__(self, result: Any = None) -> None:
@@ -237,7 +267,7 @@ class AlwaysTrapped(DisplayTrap):
         return True
 
 
-class ZMQDisplayPublisher(DisplayPublisher):
+class ZMQDisplayPublisher(Speaker, DisplayPublisher):
     """What `display(...)` talks to."""
 
     store_display_history = Bool(
@@ -245,13 +275,9 @@ class ZMQDisplayPublisher(DisplayPublisher):
     ).tag(config=True)
     shell = AnyTrait()
     topic = b"display_data"
-    parent_header = property(lambda self: self.shell.get_parent())
-    session = property(lambda self: self.shell.kernel.session)  # these two: jupyter_client in a cell
-    pub_socket = property(lambda self: self.shell.kernel.iopub_socket)
 
     def __init__(self, shell: Any = None, **traits: Any):
         self._hooks = MessageHooks()
-        self.register_hook, self.unregister_hook = self._hooks.register, self._hooks.unregister
         self._keep_no_text: Callable[[], None] = lambda: None
         super().__init__(shell=None, **traits)  # with a shell it would register two callbacks for each cell
         self.shell = shell
@@ -278,11 +304,6 @@ class ZMQDisplayPublisher(DisplayPublisher):
             text = text[: max(room, 0)] + CUT
         cell.kept += len(text) + PIECE
         outputs[-1].bundle["stream"].append(text)
-
-    def set_parent(self, parent: Content) -> Callable[[], None]:
-        """Make what this thread displays from now on belong to `parent`; return the undo."""
-        undo: Callable[[], None] = self.shell.set_parent(parent)
-        return undo
 
     def publish(
         self,

@@ -45,6 +45,7 @@ class OutStream(io.TextIOBase):
     line_buffering = True
     kernel: Any = None  # `compat`'s, while there is one: third parties ask a stream for what is the kernel's
     echo = None
+    topic = b""
     flush_interval = 0.2  # seconds; nobody looks at it
     flush_timeout = FLUSH_TIMEOUT
 
@@ -124,6 +125,13 @@ class OutStream(io.TextIOBase):
     def set_parent(self, parent: dict[str, Any]) -> Callable[[], None]:
         """Make `parent` the cause of all that the calling thread or task does from now on; return the undo."""
         return context.pin_parent(parent)
+
+    set_thread_parent = set_parent
+
+    @staticmethod
+    def reset_thread_parent(undo: Callable[[], None]) -> None:
+        """Undo a `set_thread_parent`."""
+        undo()
 
     def register_hook(self, hook: Callable[[str], str | None]) -> None:
         """Show each text to a function before it leaves, on the thread that writes: it returns a text, or None."""
