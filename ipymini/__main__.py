@@ -99,6 +99,7 @@ def run_kernel(
         return 1
     signals.handle(kernel.on_sigint, kernel.on_sigterm)
     watch_parent(kernel)
+    sys.argv = sys.argv[:1]  # our options are not the cells': argparse would take them. sys.orig_argv has them all
     try:
         kernel.start()
     except BaseException as error:  # sys.stderr is a stream of ours by now: only the log still reaches the terminal

@@ -132,7 +132,9 @@ class Bridge:
         failed = None
         try:
             transformed = shell.transform_cell(code)
-        except Exception:  # of a transformer, which is the user's: run_cell_async shows it as the cell's error
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # of a transformer, which is the user's: run_cell_async shows it as the cell's error
             transformed, failed = code, sys.exc_info()
         try:
             result = await shell.run_cell_async(
@@ -165,7 +167,7 @@ class Bridge:
             return result
         result.error_in_exec = error = self.shell.as_interrupt(error)
         self.shell.last_execution_succeeded, self.shell.last_execution_result = False, result
-        self.shell.showtraceback((type(error), error, error.__traceback__))
+        self.shell.showtraceback((type(error), error, errors.trace_of(error)))
         return result
 
     def _reply(self, run: Run, cell: Cell, result: Any, expressions: Content) -> Content:
@@ -181,7 +183,7 @@ class Bridge:
         if error is not None:
             shown, traceback = cell.shown
             content |= {
-                "ename": type(error).__name__,
+                "ename": errors.name_of(type(error)),
                 "evalue": errors.as_text(error),
                 "traceback": traceback if shown is not None else [],
                 "engine_info": {"engine_uuid": self.iopub.ident, "engine_id": -1, "method": "execute"},

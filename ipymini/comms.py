@@ -18,6 +18,7 @@ from ipymini import context
 from ipymini.frames import door
 from ipymini.messages import Content, Request
 
+_log = logging.getLogger("Comm")  # what the `comm` package says of callbacks; `install` shows it
 ASKED_MAX = 1000  # questions that are remembered until their answer comes; frontends may answer none
 
 
@@ -25,6 +26,8 @@ class Comm(BaseComm):
     """A comm whose messages leave on iopub, caused by the current request."""
 
     kernel: Any = None
+    # Each comm has its own; on the class for who takes it for a spec.
+    comm_id, target_name, target_module, topic, primary = "", "comm", None, b"", True
     _send: Callable[..., None] | None = None  # IOPub.send; set by `install`, for the whole process
 
     _subshell_id: str | None = None  # the subshell that spoke on it last; None: the main shell, or nobody yet
@@ -50,6 +53,8 @@ class Comms(CommManager):
     """The comms and targets of this process; `comm.get_comm_manager()` returns it."""
 
     kernel: Any = None
+    comms: Any = None  # these two: as with a comm
+    targets: Any = None
     asked: OrderedDict[str, str | None] = OrderedDict()  # questions without an answer yet, and which subshell asked
 
     def __init__(self, *, kernel: Any = None, **ignored: Any):
@@ -76,7 +81,14 @@ class Comms(CommManager):
         """Give a comm_open, comm_msg or comm_close to the comm. Runs on the lane that the request addresses."""
         message = request.as_dict()
         message["content"].setdefault("data", {})
-        getattr(self, request.msg_type)(None, None, message)
+        try:
+            getattr(self, request.msg_type)(None, None, message)
+        except (Exception, KeyboardInterrupt):
+            raise  # not of a callback: the `comm` package has said those; or an interrupt
+        except BaseException:  # `sys.exit()`, say
+            _log.error("Exception in %s", request.msg_type, exc_info=True)
+            if request.msg_type == "comm_open" and (opened := self.comms.get(message["content"]["comm_id"])):
+                opened.close()
 
     def info(self, target_name: str | None = None) -> Content:
         """Return the content of comm_info_reply: all comms, or those of one target."""
@@ -130,15 +142,15 @@ def install(send: Callable[..., None], kernel: Any = None) -> tuple[Comms, Calla
     before = comm.create_comm, comm.get_comm_manager
     comm.create_comm, comm.get_comm_manager = Comm, lambda: manager
     kind, comm.__class__ = comm.__class__, Guarded
-    logger, handler = logging.getLogger("Comm"), _ToStderr(logging.WARNING)
-    logger.addHandler(handler)
-    propagate, logger.propagate = logger.propagate, False
+    handler = _ToStderr(logging.WARNING)
+    _log.addHandler(handler)
+    propagate, _log.propagate = _log.propagate, False
 
     def undo() -> None:
         comm.__class__ = kind
         comm.create_comm, comm.get_comm_manager = before
-        logger.removeHandler(handler)
-        logger.propagate = propagate
+        _log.removeHandler(handler)
+        _log.propagate = propagate
         Comms.kernel = Comm.kernel = None
         Comm._send = None
 

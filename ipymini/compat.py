@@ -16,7 +16,7 @@ import comm
 from traitlets.config import Application, Config, SingletonConfigurable
 
 from ipymini import about, context
-from ipymini.messages import SESSION, Content, Request
+from ipymini.messages import SESSION, Content, Request, error_content
 from ipymini.streams import OutStream
 
 NOWHERE: dict[tuple[str, str], Any] = {}
@@ -66,14 +66,18 @@ class Kernel(SingletonConfigurable):
     ident, int_id = "", -1  # ipyparallel: which engine
     execution_count = 0
     processes: dict[int, Any] = {}
+    shell_handlers: dict[str, Any] = {}  # this and the next lines: for who takes the class for a spec
+    control_handlers: dict[str, Any] = {}
+    msg_types: Sequence[str] = ()
+    control_msg_types: Sequence[str] = ()
+    control_thread: Any = None
     _aborting = False
     _darwin_app_nap = True
     _execute_sleep, _poll_interval, stop_on_error_timeout = 0.0005, 0.01, 0.0
 
     def __init__(self, **traits: Any):
         super().__init__(**traits)
-        self.shell_handlers: dict[str, Any] = {}
-        self.control_handlers: dict[str, Any] = {}
+        self.shell_handlers, self.control_handlers = {}, {}
         self._parents: dict[str, tuple[Any, Content]] = {}
 
     @cached_property
@@ -136,6 +140,12 @@ class Kernel(SingletonConfigurable):
         """Do nothing: spyder and others override it."""
 
     post_handler_hook = start = pre_handler_hook
+
+    def do_execute(self, *arguments: Any, **options: Any) -> Any:
+        """Raise NotImplementedError: this and its kin are what a wrapper kernel writes."""
+        raise NotImplementedError
+
+    do_complete = do_inspect = do_history = do_is_complete = do_shutdown = do_execute
 
 
 class IPythonKernel(Kernel):
@@ -285,7 +295,7 @@ class IPythonKernel(Kernel):
         error = result.error_before_exec or result.error_in_exec
         content: Content = {"status": "ok", "execution_count": shell.execution_count - 1, "payload": []}
         if error is not None:
-            content |= {"status": "error", "ename": type(error).__name__, "evalue": str(error), "traceback": []}
+            content |= error_content(error)
         return {**content, "user_expressions": shell.user_expressions(user_expressions or {})}
 
     def do_complete(self, code: str, cursor_pos: int | None) -> Content:

@@ -17,14 +17,17 @@ from IPython.core.displayhook import DisplayHook
 from IPython.core.displaypub import DisplayPublisher
 from IPython.core.formatters import BaseFormatter, DisplayFormatter
 from traitlets import Any as AnyTrait
-from traitlets import Bool
+from traitlets import Bool, observe
 
-from ipymini import context
+from ipymini import context, streams
 from ipymini.messages import PROTOCOL_VERSION, SESSION, Content
 
 Hook = Callable[[Content], Content | None]
-LARGEST_KEPT = 1 << 16  # characters of a result that `%notebook` may still want
+LARGEST_KEPT = 1 << 16  # characters of a result, or of all that a cell prints, that `%notebook` may still want
+PIECE, OUTPUT = 8, 500  # characters that another text, and another output, count beside their own: memory, too
+CUT = "\n[%notebook keeps no more of what this cell has printed]\n"
 _UNDERS = ("_", "__", "___")
+_OUTPUT: Any = getattr(ipython_history, "HistoryOutput", None)  # IPython 9.0 has none, and keeps nothing
 
 
 class MessageHooks(threading.local):
@@ -34,11 +37,11 @@ class MessageHooks(threading.local):
         self.hooks: list[Hook] = []
 
     def register(self, hook: Hook) -> None:
-        """Call `hook` with every message that this thread displays. It returns the message to send, or None."""
+        """Add a hook."""
         self.hooks.append(hook)
 
     def unregister(self, hook: Hook) -> bool:
-        """Undo `register`; return whether it had been registered."""
+        """Take a hook away; return whether it was there."""
         try:
             self.hooks.remove(hook)
         except ValueError:
@@ -83,14 +86,44 @@ def _under(place: int) -> Any:
     return property(lambda hook: hook.shell.run.unders[place], write)
 
 
-class ZMQShellDisplayHook(DisplayHook):
+class Speaker:
+    """What the display hook and the publisher have in common: the message hooks, and whose message it is."""
+
+    shell: Any
+    _hooks: MessageHooks
+    topic = b""
+    parent_header = property(lambda self: self.shell.get_parent())
+    session = property(lambda self: self.shell.kernel.session)  # these two: jupyter_client in a cell
+    pub_socket = property(lambda self: self.shell.kernel.iopub_socket)
+
+    def register_hook(self, hook: Hook) -> None:
+        """Call `hook` with every message that this thread displays. It returns the message to send, or None."""
+        self._hooks.register(hook)
+
+    def unregister_hook(self, hook: Hook) -> bool:
+        """Undo `register_hook`; return whether it had been registered."""
+        return self._hooks.unregister(hook)
+
+    def set_parent(self, parent: Content) -> Callable[[], None]:
+        """Make what this thread displays from now on belong to `parent`; return the undo."""
+        undo: Callable[[], None] = self.shell.set_parent(parent)
+        return undo
+
+    set_thread_parent = set_parent
+
+    @staticmethod
+    def reset_thread_parent(undo: Callable[[], None]) -> None:
+        """Undo a `set_thread_parent`."""
+        undo()
+
+
+class ZMQShellDisplayHook(Speaker, DisplayHook):
     """What `sys.displayhook` is, for all lanes and for good."""
 
     shell: Any
 
     def __init__(self, shell: Any = None, **traits: Any):
         self._hooks = MessageHooks()
-        self.register_hook, self.unregister_hook = self._hooks.register, self._hooks.unregister
         super().__init__(shell=shell, **traits)
 
     def __call__(self, result: Any = None) -> None:
@@ -214,10 +247,9 @@ class ZMQShellDisplayHook(DisplayHook):
 
 
 def _keep(history: Any, number: int, kind: str, bundle: Content) -> None:
-    """Keep an output for %notebook; IPython 9.0 does not know how."""
-    output_class: Any = getattr(ipython_history, "HistoryOutput", None)
-    if output_class is not None:
-        history.outputs[number].append(output_class(output_type=kind, bundle=bundle))
+    """Keep an output for %notebook."""
+    if _OUTPUT is not None:
+        history.outputs[number].append(_OUTPUT(output_type=kind, bundle=bundle))
 
 
 class AlwaysTrapped(DisplayTrap):
@@ -235,28 +267,43 @@ class AlwaysTrapped(DisplayTrap):
         return True
 
 
-class ZMQDisplayPublisher(DisplayPublisher):
+class ZMQDisplayPublisher(Speaker, DisplayPublisher):
     """What `display(...)` talks to."""
 
     store_display_history = Bool(
-        False, help="Keep what is displayed in the history, for %notebook. Memory grows with it."
+        False, help="Keep what is displayed and printed in the history, for %notebook. Memory grows with it."
     ).tag(config=True)
     shell = AnyTrait()
     topic = b"display_data"
-    parent_header = property(lambda self: self.shell.get_parent())
-    session = property(lambda self: self.shell.kernel.session)  # these two: jupyter_client in a cell
-    pub_socket = property(lambda self: self.shell.kernel.iopub_socket)
 
     def __init__(self, shell: Any = None, **traits: Any):
         self._hooks = MessageHooks()
-        self.register_hook, self.unregister_hook = self._hooks.register, self._hooks.unregister
+        self._keep_no_text: Callable[[], None] = lambda: None
         super().__init__(shell=None, **traits)  # with a shell it would register two callbacks for each cell
         self.shell = shell
 
-    def set_parent(self, parent: Content) -> Callable[[], None]:
-        """Make what this thread displays from now on belong to `parent`; return the undo."""
-        undo: Callable[[], None] = self.shell.set_parent(parent)
-        return undo
+    @observe("store_display_history")
+    def _store_changed(self, change: Any) -> None:
+        self._keep_no_text()
+        is_on = change.new and _OUTPUT is not None
+        self._keep_no_text = streams.tee(self._keep_text) if is_on else lambda: None
+
+    def _keep_text(self, request: Any, name: str, text: str) -> None:
+        """Keep what a cell prints while it runs: its beginning. Any thread; takes no lock."""
+        with context.handling(request):
+            run = self.shell.run
+        cell = run.cells.get(request)
+        if cell is None or not cell.is_recorded or cell.kept > LARGEST_KEPT:
+            return
+        kind, outputs = "out_stream" if name == "stdout" else "err_stream", run.history.outputs[cell.number]
+        if not outputs or outputs[-1].output_type != kind:
+            _keep(run.history, cell.number, kind, {"stream": []})
+            cell.kept = min(cell.kept + OUTPUT, LARGEST_KEPT)
+        room = LARGEST_KEPT - PIECE - cell.kept
+        if len(text) > room:
+            text = text[: max(room, 0)] + CUT
+        cell.kept += len(text) + PIECE
+        outputs[-1].bundle["stream"].append(text)
 
     def publish(
         self,

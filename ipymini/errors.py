@@ -1,15 +1,21 @@
 """errors: exceptions of user code to the lines of a traceback. Publishes nothing.
 
-IPython's tracebacks, but without our own frames, and with the whole tree of an exception group.
+IPython's tracebacks, but without our own frames, and with the whole tree of an exception group. An exception's class
+is the user's code, too: `name_of`, `trace_of`, `plain` and `as_text` get by without it, or with what it raises.
 """
 
 import sys
 import traceback
+from collections.abc import Callable
 from opcode import opmap
 from types import TracebackType
 from typing import Any
 
 _NOT_THE_USERS = ("ipymini.", "pydevd", "_pydev")  # modules
+
+# Past what the exception's class, or that one's class, has by these names.
+name_of: Callable[[Any], str] = type.__dict__["__name__"].__get__
+trace_of: Callable[[BaseException], TracebackType | None] = BaseException.__dict__["__traceback__"].__get__
 
 
 def render(
@@ -20,7 +26,7 @@ def render(
         hint = "An exception has occurred, use %tb to see the full traceback.\n"
         return [hint, *formatter.get_exception_only(kind, value)]
     if hasattr(value, "_render_traceback_"):
-        return list(value._render_traceback_())
+        return [str(line) for line in value._render_traceback_()]
     users = users_part(trace)
     if kind is KeyboardInterrupt:
         if users is None:  # it struck before the cell's first line or after its last
@@ -35,8 +41,13 @@ def render(
 
 
 def plain(kind: Any, value: Any, trace: TracebackType | None) -> list[str]:
-    """Return the lines of Python's own traceback."""
-    return "".join(traceback.format_exception(kind, value, trace)).rstrip("\n").split("\n")
+    """Return the lines of Python's own traceback; of an exception that cannot be asked, the frames and the name."""
+    try:
+        text = "".join(traceback.format_exception(kind, value, trace))
+    except BaseException:
+        frames = ["Traceback (most recent call last):\n", *traceback.format_tb(trace)] if trace is not None else []
+        text = "".join(frames) + f"{name_of(kind)}: {as_text(value)}"
+    return text.rstrip("\n").split("\n")
 
 
 def users_part(trace: TracebackType | None) -> TracebackType | None:
@@ -74,8 +85,8 @@ def has_group(error: BaseException | None) -> bool:
 
 def is_of_del(error: BaseException) -> bool:
     """Whether `del name` itself raised an error: CPython makes a NameError of whatever the namespace raises."""
-    trace = error.__traceback__
-    if not isinstance(error, NameError) or trace is None:
+    trace = trace_of(error)
+    if not issubclass(type(error), NameError) or trace is None:
         return False
     while trace.tb_next is not None:
         trace = trace.tb_next
@@ -85,12 +96,12 @@ def is_of_del(error: BaseException) -> bool:
 def is_quit(error: BaseException) -> bool:
     """Whether the user has left a debugger: no failure to speak of."""
     bdb = sys.modules.get("bdb")
-    return bdb is not None and isinstance(error, bdb.BdbQuit)
+    return bdb is not None and issubclass(type(error), bdb.BdbQuit)
 
 
 def as_text(error: BaseException) -> str:
     """Return `str(error)`, also of an error that cannot say it."""
     try:
         return str(error)
-    except Exception:
+    except BaseException:
         return "<an error whose text could not be made>"

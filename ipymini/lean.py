@@ -15,6 +15,7 @@ from typing import Any
 from IPython.core import page
 from IPython.core.autocall import ZMQExitAutocall
 from IPython.core.builtin_trap import BuiltinTrap
+from IPython.core.events import EventManager
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.oinspect import Inspector
 from traitlets import Instance, Type, default
@@ -43,6 +44,20 @@ class NeverTrapped(BuiltinTrap):
 
     def __exit__(self, *error: object) -> Any:
         return False
+
+
+class Events(EventManager):
+    """IPython's event hooks: one that says `sys.exit()` has failed like any other, and no cell with it."""
+
+    def trigger(self, event: str, *args: Any, **kwargs: Any) -> None:
+        """Call the hooks of an event; show what they raise."""
+        for hook in self.callbacks[event][:]:
+            try:
+                hook(*args, **kwargs)
+            except BaseException:
+                if self.print_on_error:
+                    print(f"Error in callback (for {event}):")  # no reprs: they are the user's code, too
+                self.shell.showtraceback()
 
 
 class SharedInspector(Inspector):
@@ -99,6 +114,11 @@ class LeanShell(InteractiveShell):
         """Make the history; it opens nothing yet."""
         self.history_manager = History(shell=self, parent=self)
         self.configurables.append(self.history_manager)
+
+    def init_events(self) -> None:
+        """Make the manager of event hooks, with those that IPython has registered."""
+        super().init_events()
+        self.events.__class__ = Events
 
     def init_builtins(self) -> None:
         """Make the names in builtins, for good."""

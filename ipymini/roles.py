@@ -17,6 +17,10 @@ from ipymini.messages import Content
 # ---- ipykernel.kernelapp ----------------------------------------------------------------
 
 
+def _port(channel: str) -> property:
+    return property(lambda self: self.ports[channel])
+
+
 class IPKernelApp(BaseIPythonApplication):
     """The application that runs this kernel, for who asks for its kernel or its connection file; begins nothing."""
 
@@ -30,6 +34,10 @@ class IPKernelApp(BaseIPythonApplication):
     ip = property(lambda self: self.kernel.connection.ip)
     transport = property(lambda self: self.kernel.connection.transport)
     ports = property(lambda self: dict(self.kernel.connection.ports))
+    shell_port, iopub_port, stdin_port, control_port, hb_port = map(_port, ("shell", "iopub", "stdin", "control", "hb"))
+    user_ns = property(lambda self: self.kernel.user_ns)
+    iopub_thread = property(lambda self: self.kernel.iopub_thread)
+    control_thread = property(lambda self: self.kernel.control_thread)
 
     @property
     def config(self) -> Any:  # type: ignore[override]
@@ -48,11 +56,6 @@ class IPKernelApp(BaseIPythonApplication):
 
     connection_file = abs_connection_file
     connection_dir = property(lambda self: os.path.dirname(self.connection_file))
-
-    def __getattr__(self, name: str) -> Any:
-        if name.endswith("_port"):
-            return self.ports[name.removesuffix("_port")]
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def initialize(self, argv: Any = None) -> None:
         """Do nothing: the kernel runs already."""

@@ -31,6 +31,7 @@ class Cell:
     results: list[Any] = field(default_factory=list)  # ExecutionResults: the cell's, and those of nested run_cell calls
     outermost: Any = None  # the first of them: the cell's own
     shown: tuple[BaseException | None, list[str]] = (None, [])  # the last traceback shown, and whose it is
+    kept: int = 0  # what of its text is kept for %notebook, in characters
     is_formatting: bool = False  # the display hook asks formatters: their errors are the cell's
 
 

@@ -23,7 +23,7 @@ from IPython.core.payload import PayloadManager
 from traitlets import Any as AnyTrait
 from traitlets import Bool
 
-from ipymini import context, errors
+from ipymini import context, errors, wire
 from ipymini.frames import shielded
 from ipymini.history import History
 from ipymini.lean import LeanShell
@@ -173,12 +173,12 @@ class ZMQInteractiveShell(LeanShell):
             warn("To exit: use 'exit', 'quit', or Ctrl-D.", stacklevel=1)
         except self.custom_exceptions as error:
             self._failed(result, error)
-            self.CustomTB(type(error), error, error.__traceback__)
+            self.CustomTB(type(error), error, errors.trace_of(error))
         except BaseException as caught:
             meant = self.as_interrupt(caught)
             self._failed(result, meant)
             if not errors.is_quit(meant):  # the user has left the debugger
-                self.showtraceback((type(meant), meant, meant.__traceback__), running_compiled_code=True)
+                self.showtraceback((type(meant), meant, errors.trace_of(meant)), running_compiled_code=True)
         return True
 
     runcode = run_code
@@ -191,13 +191,14 @@ class ZMQInteractiveShell(LeanShell):
     def as_interrupt(self, error: BaseException) -> BaseException:
         """Return the KeyboardInterrupt that an error stands for: a cancellation whose cause was an interrupt, one that
         the debugger had stopped at when an interrupt came, or what `del` made of one that struck an `Overlay`."""
-        if not isinstance(error, KeyboardInterrupt) and self.cell.take_strike():
-            meant = KeyboardInterrupt().with_traceback(error.__traceback__)
+        kind, trace = type(error), errors.trace_of(error)
+        if not issubclass(kind, KeyboardInterrupt) and self.cell.take_strike():
+            meant = KeyboardInterrupt().with_traceback(trace)
             meant.__context__ = error
             return meant
-        cancelled = isinstance(error, asyncio.CancelledError) or errors.is_of_del(error)
+        cancelled = issubclass(kind, asyncio.CancelledError) or errors.is_of_del(error)
         if cancelled and self.cell.was_interrupted():
-            return KeyboardInterrupt().with_traceback(error.__traceback__)
+            return KeyboardInterrupt().with_traceback(trace)
         return error
 
     def ev(self, expr: str) -> Any:
@@ -210,10 +211,17 @@ class ZMQInteractiveShell(LeanShell):
         out: Content = {}
         for key, expression in (expressions or {}).items():
             try:
-                out[key] = self._format_user_obj(self.ev(expression))
+                bundle = self._format_user_obj(self.ev(expression))
+                wire.dumps(bundle)  # what JSON cannot hold is this expression's error, not the whole reply's
+                out[key] = bundle
             except BaseException:
                 out[key] = self._user_obj_error()
         return out
+
+    def _user_obj_error(self) -> Content:
+        kind, value, _ = self._get_exc_info()
+        about = {"ename": errors.name_of(kind), "evalue": errors.as_text(value)}
+        return {"status": "error", **about, "traceback": errors.plain(kind, value, None)}
 
     # ---- showing errors ----------------------------------------------------------------
 
@@ -243,16 +251,16 @@ class ZMQInteractiveShell(LeanShell):
         except ValueError:
             print("No traceback available to show.", file=sys.stderr)
             return False
-        if issubclass(kind, SyntaxError):
-            self.showsyntaxerror(filename, running)
-            return False
-        if kind is UsageError:
-            self.show_usage_error(value)
-            return False
         try:
+            if issubclass(kind, SyntaxError):
+                self.showsyntaxerror(filename, running)
+                return False
+            if kind is UsageError:
+                self.show_usage_error(value)
+                return False
             stb = errors.render(self.InteractiveTB, kind, value, trace, offset, exception_only)
-        except Exception as error:
-            stb = [f"(IPython could not render this traceback: {type(error).__name__})"]
+        except BaseException as error:
+            stb = [f"(IPython could not render this traceback: {errors.name_of(type(error))})"]
             stb += errors.plain(kind, value, trace)
         self._showtraceback(kind, value, stb)
         return True
@@ -267,16 +275,17 @@ class ZMQInteractiveShell(LeanShell):
         if cell.is_formatting and cell.results:
             cell.results[-1].error_in_exec = evalue
             self.last_execution_succeeded = False
-        self.iopub.error(str(etype.__name__), errors.as_text(evalue), stb)
+        self.iopub.error(errors.name_of(etype), errors.as_text(evalue), stb)
         if context.current() is None:  # in a startup file: perhaps nobody listens yet
-            trace = "\n".join(errors.plain(etype, evalue, evalue.__traceback__))
+            trace = "\n".join(errors.plain(etype, evalue, errors.trace_of(evalue)))
             log.error("an error that no request has caused:\n%s", trace)
 
     def _format_exception_for_storage(self, exception: BaseException, *ignored: Any, **options: Any) -> Content:
         """Return what %notebook wants to know; IPython renders each traceback a second time for it."""
         shown, stb = self.cell.shown
         text = errors.as_text(exception)
-        return {"ename": type(exception).__name__, "evalue": text, "traceback": stb if shown is exception else []}
+        name = errors.name_of(type(exception))
+        return {"ename": name, "evalue": text, "traceback": stb if shown is exception else []}
 
     def forget_last_error(self) -> None:
         """Let go of the frames of the last error."""
@@ -324,6 +333,10 @@ class ZMQInteractiveShell(LeanShell):
 
     def set_next_input(self, text: str, replace: bool = False) -> None:
         """Propose the code of the next cell; the last proposal counts."""
+        if not isinstance(text, str):  # it would be the reply that cannot be sent
+            raise TypeError(
+                f"expected the code of a cell as a str, a {errors.name_of(type(text))} came: convert it first"
+            )
         self.payload_manager.write_payload({"source": "set_next_input", "text": text, "replace": replace})
 
     def ask_exit(self) -> None:

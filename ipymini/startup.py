@@ -75,8 +75,10 @@ class Options:
     def __init__(self, argv: list[str], connection_file: str | None):
         given = parse(argv)
         self.config = given
+        self.warnings: list[str] = []  # for who runs the first cell
         directory = self.get("ipython_dir") or os.environ.get("IPYTHONDIR")
-        self.ipython_dir = os.path.abspath(os.path.expanduser(directory)) if directory else _default_directory()
+        wanted = os.path.abspath(os.path.expanduser(directory)) if directory else _default_directory()
+        self.ipython_dir = self._directory(wanted)
         self.profile_dir = self._find_profile()
         self.config = self._load_files()
         self.config.merge(given)
@@ -96,18 +98,33 @@ class Options:
             return _as_list(text) if isinstance(default, list) else text
         return found
 
+    def _directory(self, wanted: str) -> str:
+        """Return the IPython directory that was wanted, or a temporary one if nothing can be written there."""
+        try:
+            os.makedirs(wanted, exist_ok=True)
+            if os.access(wanted, os.W_OK | os.X_OK):
+                return wanted
+            why = "it is read-only"
+        except OSError as error:
+            why = str(error)
+        return self._temporary(f"no IPython directory {wanted!r}: {why}")
+
+    def _temporary(self, why: str) -> str:
+        import tempfile
+
+        path = tempfile.mkdtemp(prefix="ipymini-")
+        self.warnings.append(f"{why}; a temporary one takes its place: {path}")
+        log.warning(self.warnings[-1])
+        return path
+
     def _find_profile(self) -> ProfileDir:
         location = str(self.config.get("ProfileDir", {}).get("location", ""))
         try:
-            os.makedirs(self.ipython_dir, exist_ok=True)
             if location:
                 return ProfileDir(location=os.path.abspath(os.path.expanduser(location)))
             return ProfileDir.create_profile_dir_by_name(self.ipython_dir, self.get("profile", "default"))
         except (OSError, ProfileDirError) as error:
-            import tempfile
-
-            log.warning("no profile directory: %s; a temporary one takes its place", error)
-            return ProfileDir(location=tempfile.mkdtemp(prefix="ipymini-profile-"))
+            return ProfileDir(location=self._temporary(f"no profile directory: {error}"))
 
     def directories(self) -> list[str]:
         """Return where configuration is looked for: what comes later wins."""
@@ -155,7 +172,7 @@ def _load_file(path: Path, config: Config) -> None:
     loader = PyFileConfigLoader if path.suffix == ".py" else JSONFileConfigLoader
     try:
         config.merge(loader(path.name, path=str(path.parent)).load_config())
-    except Exception:  # a configuration file is user code: a broken one must not keep the kernel from starting
+    except (Exception, SystemExit):  # user code: a broken one must not keep the kernel from starting
         log.warning("configuration not loaded path=%s", path, exc_info=True)
 
 
@@ -229,24 +246,35 @@ def run(shell: Any, options: Options) -> None:
     for path in _startup_files(options):
         _run_file(shell, path, options)
     for line in options.get("exec_lines", []):
-        shell.run_cell(line, store_history=False)
+        _attempt(shell, lambda line=line: shell.run_cell(line, store_history=False))
     for path in options.get("exec_files", []):
         _run_file(shell, path, options)
     if str(options.get("hide_initial_ns", True)) != "False":
         shell.user_ns_hidden.update(shell.user_ns)
     if code:
-        shell.run_cell(code, store_history=False)
+        _attempt(shell, lambda: shell.run_cell(code, store_history=False))
     if file:
         _run_file(shell, file, options)
     if module:
         _attempt(shell, shell.safe_run_module, module, shell.user_ns)
     shell._sys_modules_keys = set(sys.modules)
+    if options.warnings:
+        _say_in_first_cell(shell, options.warnings)
+
+
+def _say_in_first_cell(shell: Any, warnings: list[str]) -> None:
+    def say(*about: Any) -> None:
+        shell.events.unregister("pre_run_cell", say)
+        for warning in warnings:
+            print(f"ipymini: {warning}", file=sys.stderr)
+
+    shell.events.register("pre_run_cell", say)
 
 
 def _attempt(shell: Any, action: Callable[..., Any], *arguments: Any) -> Any:
     try:
         return action(*arguments)
-    except Exception:  # the user's configuration: it is told of errors like any code of the user's
+    except (Exception, SystemExit):  # the user's configuration: it is told of errors like any code of the user's
         shell.showtraceback()
         return None
 
@@ -290,7 +318,7 @@ def _run_file(shell: Any, path: str, options: Options) -> None:
     shell.user_ns["__file__"] = full
     try:
         if full.endswith((".ipy", ".ipynb")):
-            shell.safe_execfile_ipy(full)
+            _attempt(shell, shell.safe_execfile_ipy, full)
         else:
             _attempt(shell, lambda: shell.safe_execfile(full, shell.user_ns, raise_exceptions=True))
     finally:

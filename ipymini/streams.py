@@ -26,6 +26,9 @@ from ipymini.texts import Captured
 PIPE_SIZES = (16 << 20, 1 << 20)  # bytes to ask for; a normal user gets 1 MiB: C code may hold the GIL while it writes
 FLUSH_TIMEOUT = 1.0  # seconds
 READS = 16  # of 64 KiB each, before others have their turn
+Sink = Callable[[Any, str, str], None]  # takes a request, "stdout" or "stderr", and a text
+
+_installed: "tuple[Channels, OutStream, OutStream] | None" = None
 _own = context.own
 _latest = context.latest
 
@@ -43,6 +46,7 @@ class OutStream(io.TextIOBase):
     line_buffering = True
     kernel: Any = None  # `compat`'s, while there is one: third parties ask a stream for what is the kernel's
     echo = None
+    topic = b""
     flush_interval = 0.2  # seconds; nobody looks at it
     flush_timeout = FLUSH_TIMEOUT
 
@@ -122,6 +126,13 @@ class OutStream(io.TextIOBase):
     def set_parent(self, parent: dict[str, Any]) -> Callable[[], None]:
         """Make `parent` the cause of all that the calling thread or task does from now on; return the undo."""
         return context.pin_parent(parent)
+
+    set_thread_parent = set_parent
+
+    @staticmethod
+    def reset_thread_parent(undo: Callable[[], None]) -> None:
+        """Undo a `set_thread_parent`."""
+        undo()
 
     def register_hook(self, hook: Callable[[str], str | None]) -> None:
         """Show each text to a function before it leaves, on the thread that writes: it returns a text, or None."""
@@ -328,20 +339,48 @@ def _enlarge(pipe: int) -> None:
             continue  # more than this user may have
 
 
+def tee(keep: Sink) -> Callable[[], None]:
+    """Give each text to `keep`, too, on the thread that writes or reads it; return the undo. Else nobody is asked."""
+    if _installed is None:
+        return lambda: None
+    channels, *both = _installed
+    write = channels.write
+
+    def write_and_keep(request: Any, name: str, text: str) -> None:
+        keep(request, name, text)
+        write(request, name, text)
+
+    channels.write = write_and_keep  # type: ignore[method-assign]
+    for stream in both:
+        stream._write = write_and_keep
+
+    def undo() -> None:
+        channels.write = write  # type: ignore[method-assign]
+        for stream in both:
+            if stream._write is write_and_keep:  # else it has retired
+                stream._write = write
+
+    return undo
+
+
 def install(channels: Channels, *, shared: bool = False) -> Callable[[], None]:
     """Replace `sys.stdout` and `sys.stderr`; in forked children they write to the descriptors. Return the undo.
 
     `shared`: the program around the kernel keeps them for what it writes itself.
     """
+    global _installed
     before = (sys.stdout, sys.stderr)
     out, err = OutStream("stdout", 1, channels), OutStream("stderr", 2, channels)
     if shared:
         out, err = SharedStream("stdout", 1, channels, before[0]), SharedStream("stderr", 2, channels, before[1])
     sys.stdout, sys.stderr = out, err
+    _installed = channels, out, err
     in_child: list[Callable[[], None]] = [channels.abandon, out.enter_child, err.enter_child]
     os.register_at_fork(after_in_child=lambda: [enter() for enter in in_child])  # Python never forgets this one
 
     def undo() -> None:
+        global _installed
+        _installed = None
         sys.stdout, sys.stderr = before
         out.retire(before[0])
         err.retire(before[1])

@@ -932,10 +932,10 @@ def test_a_cells_file_name_comes_from_its_code(main, monkeypatch):
     assert main.bridge.cell_file("anything") == "<fixed>"
 
 
-# ---- printing is not teed ------------------------------------------------------------------
+# ---- printing is not teed, unless %notebook is to have it: see test_saved_notebook.py --------------
 
 
-def test_what_is_printed_is_not_kept(main, capsys):
+def test_what_is_printed_is_kept_for_nobody_who_has_not_asked(main, capsys):
     main.execute("get_ipython().run_cell('print(1)')\nfor i in range(1000): print(i)")
 
     assert main.shell.history_manager.outputs == {}

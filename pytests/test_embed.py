@@ -147,6 +147,20 @@ def test_what_cells_assign_at_the_top_level_is_there_afterwards_and_ipythons_nam
     assert embedding.end()[0] == "mine 3 ['before', 'first', 'function', 'second']\n"
 
 
+def test_the_programs_arguments_stay_the_programs(program: Any) -> None:
+    embedding = program("""
+        sys.argv += ["--own", "argument"]
+        ipymini.embed(connection_file=FILE, argv=["--debug"])
+        print(sys.argv[1:])
+    """)
+    kernel = embedding.connect()
+
+    assert kernel.execute("sys.argv[1:]")[1] == ["execute_result:['--own', 'argument']"]
+    kernel.execute("exit")
+
+    assert embedding.end()[0] == "['--own', 'argument']\n"
+
+
 def test_what_cells_assign_is_put_into_the_namespace_that_was_given(program: Any) -> None:
     embedding = program("""
         names = {"given": 1}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import KernelUnderTest, start_kernel
+from harness import REPOSITORY, KernelUnderTest, start_kernel
 
 DISPLAY = "from IPython.display import display, update_display, clear_output\n"
 
@@ -438,15 +438,35 @@ def test_the_environment_tells_children_that_this_is_a_notebook(kernel: KernelUn
 
 
 def test_the_namespace_is_main(kernel: KernelUnderTest) -> None:
-    assert ran(kernel, "import sys, __main__; x_y = 5; (__name__, __main__.x_y, sys.argv[1])")[0].startswith(
-        "execute_result:('__main__', 5, '-f'"
-    )
+    assert ran(kernel, "import __main__; x_y = 5; (__name__, __main__.x_y)") == ["execute_result:('__main__', 5)"]
     pickled = "class C: pass\nimport pickle; type(pickle.loads(pickle.dumps(C()))) is C"
     assert ran(kernel, pickled) == ["execute_result:True"]
     assert ran(kernel, "import os; '' in sys.path or os.getcwd() in sys.path") == ["execute_result:True"]
     assert ran(kernel, "get_ipython().__class__.__name__, 'IPKernelApp' in get_ipython().config") == [
         "execute_result:('ZMQInteractiveShell', True)"
     ]
+
+
+def test_the_kernels_own_options_are_not_the_cells(kernel: KernelUnderTest, tmp_path: Path) -> None:
+    parsed = "import argparse, sys\nparser = argparse.ArgumentParser(); parser.add_argument('--n', default=7)\n"
+    assert ran(kernel, f"{parsed}parser.parse_args()") == ["execute_result:Namespace(n=7)"]
+    program = f"[{str(REPOSITORY / 'ipymini' / '__main__.py')!r}]"
+    assert ran(kernel, "sys.argv") == [f"execute_result:{program}"]
+    script = tmp_path / "script.py"
+    script.write_text("import sys; print(sys.argv)")
+    assert ran(kernel, f"%run {script} --n 8") == [f"stdout:{[str(script), '--n', '8']}\n"]
+    assert ran(kernel, "sys.argv, '-f' in sys.orig_argv") == [f"execute_result:({program}, True)"]
+
+
+def test_a_script_and_start_up_files_see_their_own_name(tmp_path: Path) -> None:
+    startup = tmp_path / "profile_default" / "startup"
+    startup.mkdir(parents=True)
+    (startup / "first.py").write_text("import sys; first = sys.argv")
+    script = tmp_path / "script.py"
+    script.write_text("import sys; second = sys.argv")
+    with start_kernel(str(script), env={"IPYTHONDIR": str(tmp_path)}) as kernel:
+        shown = (str(startup / "first.py"), str(script), 1)
+        assert ran(kernel, "print((*first, *second, len(sys.argv)))") == [f"stdout:{shown}\n"]
 
 
 def test_reset_empties_the_namespace(kernel: KernelUnderTest) -> None:

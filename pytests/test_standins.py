@@ -30,6 +30,20 @@ sys.meta_path[sys.meta_path.index(PathFinder)] = Finder
 """
 PREPARE = "import importlib, importlib.util, inspect, os, pickle, subprocess, sys\nimport comm\nip = get_ipython()"
 
+# What a class must have for a mock that has it for a spec; ipykernel's have all of it.
+MESSAGES = "register_hook unregister_hook set_parent set_thread_parent reset_thread_parent parent_header session pub_socket topic"
+SHOWN = {
+    "comms.Comm": "comm_id primary target_name target_module topic kernel open send close on_msg on_close handle_msg handle_close publish_msg",
+    "comms.CommManager": "comms targets kernel register_target unregister_target register_comm unregister_comm get_comm comm_open comm_msg comm_close",
+    "type(ip)": "display_pub execution_count history_manager kernel parent_header run_cell_async set_parent set_thread_parent reset_thread_parent user_ns",
+    "type(ip.display_pub)": f"publish clear_output {MESSAGES}",
+    "type(ip.displayhook)": MESSAGES,
+    "type(sys.stdout)": "write writelines flush fileno isatty register_hook unregister_hook set_parent set_thread_parent reset_thread_parent parent_header session pub_thread topic",
+    "Kernel": "shell session iopub_socket do_execute do_complete do_inspect do_history do_is_complete do_shutdown shell_handlers control_handlers msg_types control_msg_types control_thread comm_manager",
+    "IPythonKernel": "shell user_ns do_execute do_complete do_inspect do_history do_is_complete do_shutdown do_clear shell_handlers control_handlers msg_types control_msg_types",
+    "kernelapp.IPKernelApp": "kernel shell session user_ns connection_file connection_dir abs_connection_file ip transport ports shell_port iopub_port stdin_port control_port hb_port iopub_socket iopub_thread control_thread initialize start",
+}
+
 # In every kernel that has stand-ins: claim (and who relies on it), code, what its last expression gives
 EVERYWHERE = [
     ("tqdm finds the shell's module without an import", "'ipykernel.zmqshell' in sys.modules", True),
@@ -49,6 +63,7 @@ EVERYWHERE = [
     ("the source of the shell can be read", "inspect.getsource(type(ip)).split('(')[0], inspect.getsource(type(sys.stdout)).split('(')[0]", ("class ZMQInteractiveShell", "class OutStream")),
     ("the classes pickle", "pickle.loads(pickle.dumps([type(ip), type(sys.stdout), type(ip.kernel)])) == [type(ip), type(sys.stdout), type(ip.kernel)]", True),
     ("a look-up of specs finds what an import finds", "importlib.util.find_spec('ipykernel') is ipykernel.__spec__, importlib.util.find_spec('ipykernel.nothing'), importlib.util.find_spec('ipykernel.comm').name", (True, None, "ipykernel.comm")),
+    ("the classes show what their objects have: tests take them for a spec", "from unittest.mock import MagicMock\nfrom ipykernel import comm as comms, kernelapp\nfrom ipykernel.ipkernel import IPythonKernel\nfrom ipykernel.kernelbase import Kernel\ntable = " + repr(SHOWN).replace("\n", "") + "\n[name for kind, names in table.items() for name in names.split() if not hasattr(MagicMock(spec=eval(kind)), name)]", []),
     ("a reload changes nothing", "importlib.reload(ipykernel) is ipykernel, ipykernel.__version__", (True, "7.4.0")),
     ("removed from sys.modules, they come back", "[sys.modules.pop(name) for name in list(sys.modules) if name.startswith('ipykernel')]\nimport ipykernel.iostream, ipykernel.zmqshell, ipykernel.ipkernel\nisinstance(sys.stdout, ipykernel.iostream.OutStream), pickle.loads(pickle.dumps(type(ip))) is type(ip)", (True, True)),
     ("code that asks all modules for a name gets no answer from them", "[name for name in ('__path__', '__wrapped__', 'nothing') if hasattr(ipykernel.iostream, name)]", []),

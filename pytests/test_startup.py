@@ -1,6 +1,7 @@
 """The start: what is imported, what is said, and what is answered before IPython is there."""
 
 import os
+import tempfile
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -81,3 +82,72 @@ def test_a_kernel_that_waits_for_ipython_can_be_shut_down(gate: Path) -> None:  
         assert kernel.reply(kernel.send("shutdown_request", channel="control", restart=False))["status"] == "ok"
         assert kernel.manager.provisioner.process.wait(5) == 0  # type: ignore[union-attr]
         assert kernel.outputs(cell) == ["status:busy", "status:idle"]
+
+
+# ---- where IPython's directory cannot be, and start-up code that ends -------------------------------------------
+
+
+def test_an_ipython_directory_that_cannot_be_made_is_replaced_and_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for wanted in (tmp_path / "file", tmp_path / "file" / "below"):
+        with start_kernel("-c", "early = 1", env={"IPYTHONDIR": str(wanted), "TMPDIR": str(tmp_path)}) as kernel:
+            said = kernel.execute("early")[1]
+            assert said[0].startswith(f"stderr:ipymini: no IPython directory {str(wanted)!r}: ")
+            assert said[1:] == ["execute_result:1"]
+            assert kernel.execute("'said once'")[1] == ["execute_result:'said once'"]
+            assert kernel.log.read_text().count(" WARNING ipymini.startup no IPython directory ") == 1
+            place = kernel.execute("print(get_ipython().ipython_dir)")[1][0].removeprefix("stdout:").strip()
+            assert kernel.execute("get_ipython().history_manager.session_number")[1] == ["execute_result:1"]
+            assert said[0].endswith(f"; a temporary one takes its place: {place}\n")
+            assert (Path(place) / "profile_default" / "history.sqlite").is_file()
+
+
+def test_a_read_only_ipython_directory_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ipymini import startup
+
+    wanted = tmp_path / "wanted"
+    monkeypatch.setenv("IPYTHONDIR", str(wanted))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: str(path) != str(wanted) and access(path, mode))
+
+    options = startup.Options([], None)
+
+    assert options.ipython_dir != str(wanted) and os.listdir(wanted) == []
+    assert options.profile_dir.location == os.path.join(options.ipython_dir, "profile_default")
+    assert options.warnings == [
+        f"no IPython directory {str(wanted)!r}: it is read-only; a temporary one takes its place: {options.ipython_dir}"
+    ]
+
+
+def test_start_up_code_that_ends_is_reported_and_the_next_goes_on(tmp_path: Path) -> None:
+    startup = tmp_path / "profile_default" / "startup"
+    startup.mkdir(parents=True)
+    (startup / "1.py").write_text("import sys; sys.exit('file')")
+    (startup / "2.ipy").write_text("import sys; sys.exit('ipy')")
+    (startup / "3.py").write_text("after = 1")
+    (startup.parent / "ipython_config.py").write_text("import sys; sys.exit('config')")
+    (tmp_path / "first.py").write_text("import sys; sys.exit('first')")
+    (tmp_path / "executed.py").write_text("import sys; sys.exit('executed')")
+    (tmp_path / "leaving.py").write_text("import sys\ndef load_ipython_extension(shell): sys.exit('loaded')")
+    (tmp_path / "gone.py").write_text("raise SystemExit('imported')")
+    env = {
+        "IPYTHONDIR": str(tmp_path),
+        "PYTHONSTARTUP": str(tmp_path / "first.py"),
+        "PYTHONPATH": f"{tmp_path}{os.pathsep}{REPOSITORY}",
+    }
+    options = [
+        "--ext=leaving",
+        "--ext=gone",
+        "--InteractiveShellApp.exec_lines=import sys; sys.exit('line')",
+        f"--InteractiveShellApp.exec_files={tmp_path / 'executed.py'}",
+    ]
+    with start_kernel(*options, env=env) as kernel:
+        assert kernel.execute("after")[1] == ["execute_result:1"]
+        ended = [
+            line.partition(": ")[2] for line in kernel.log.read_text().splitlines() if line.startswith("SystemExit")
+        ]
+        assert ended == ["config", "loaded", "imported", "first", "file", "ipy", "line", "executed"]
+    for last in (["-c", "import sys; sys.exit('code')"], [str(tmp_path / "executed.py")], ["-m", "gone"]):
+        with start_kernel(*last, env={**env, "PYTHONSTARTUP": ""}) as kernel:
+            assert kernel.execute("after")[1] == ["execute_result:1"]
