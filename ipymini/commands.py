@@ -306,13 +306,16 @@ def _keep_leading_lines() -> Callable[[], None]:
 
     shell = get_ipython()
     transforms = shell.input_transformer_manager.cleanup_transforms if shell else []
-    if leading_empty_lines not in transforms:
-        return lambda: None
-    place = transforms.index(leading_empty_lines)
-    transforms.remove(leading_empty_lines)
+
+    def places() -> list[int]:  # `in` and `index` would ask the user's transforms whether they are equal
+        return [place for place, transform in enumerate(transforms) if transform is leading_empty_lines]
+
+    before = places()
+    for place in reversed(before):
+        del transforms[place]
 
     def undo() -> None:
-        if leading_empty_lines not in transforms:
-            transforms.insert(place, leading_empty_lines)
+        if before and not places():
+            transforms.insert(before[0], leading_empty_lines)
 
     return undo
