@@ -159,8 +159,12 @@ async def configuration_done(debugger: "Debugger", arguments: Arguments) -> Body
 
 @command("disconnect")
 async def disconnect(debugger: "Debugger", arguments: Arguments) -> Body:
-    """End the session: everything runs on, nothing is traced any more, breakpoints are forgotten."""
+    """End the session: everything runs on, nothing is traced any more, breakpoints are forgotten.
+
+    The event `terminated` says so to every frontend: JupyterLab's buttons would still offer what has ended.
+    """
     async with debugger.turn:
+        was_there = debugger.session.adapter is not None
         if debugger.session.adapter is not None:
             try:
                 leaving = debugger.session.adapter.send("disconnect", {"restart": False, "terminateDebuggee": False})
@@ -168,15 +172,15 @@ async def disconnect(debugger: "Debugger", arguments: Arguments) -> Body:
             except NoAnswer as error:
                 debugger.log.warning("%s", error)
         await debugger.end()
+        if was_there:
+            debugger.publish(dap.event("terminated", debugger.next_seq(), {}), debugger.cause)
         return {}
 
 
 @command("terminate")
 async def terminate(debugger: "Debugger", arguments: Arguments) -> Body:
     """End the session, not the kernel: for that there is shutdown_request."""
-    body = await disconnect(debugger, arguments)
-    debugger.publish(dap.event("terminated", debugger.next_seq(), {}), debugger.cause)
-    return body
+    return await disconnect(debugger, arguments)
 
 
 @command("debugInfo")
@@ -303,13 +307,16 @@ def _keep_leading_lines() -> Callable[[], None]:
 
     shell = get_ipython()
     transforms = shell.input_transformer_manager.cleanup_transforms if shell else []
-    if leading_empty_lines not in transforms:
-        return lambda: None
-    place = transforms.index(leading_empty_lines)
-    transforms.remove(leading_empty_lines)
+
+    def places() -> list[int]:  # `in` and `index` would ask the user's transforms whether they are equal
+        return [place for place, transform in enumerate(transforms) if transform is leading_empty_lines]
+
+    before = places()
+    for place in reversed(before):
+        del transforms[place]
 
     def undo() -> None:
-        if leading_empty_lines not in transforms:
-            transforms.insert(place, leading_empty_lines)
+        if before and not places():
+            transforms.insert(before[0], leading_empty_lines)
 
     return undo

@@ -12,6 +12,7 @@ import concurrent.futures
 import logging
 import os
 import threading
+import traceback
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -40,7 +41,7 @@ from ipymini.frames import Called
 from ipymini.messages import IpyminiError, Request
 from ipymini.quirks import hide
 from ipymini.tracer import Stop, Tracer
-from ipymini.variables import Explorer
+from ipymini.variables import Explorer, said
 
 INSIST = 0.05  # seconds that a thread may take to leave its stop when it has been interrupted
 DEADLINE = 10.0  # seconds for debugpy to answer
@@ -251,13 +252,16 @@ class Debugger:
 
         def work() -> None:
             value: Any = None
-            failure: BaseException | None = None
+            failure: IpyminiError | None = None
             try:
                 value = function()
-            except Exception as error:  # whatever it is, it is the answer to one request
+            except IpyminiError as error:
+                # Its context and its traceback hold the user's objects, and these must not end on the loop.
+                error.__context__ = error.__traceback__ = None
                 failure = error
-            except BaseException as error:  # user code called sys.exit(): that ends nothing here
-                failure = Refused(f"{type(error).__name__}: {error}")
+            except BaseException as error:  # whatever it is, sys.exit() too, it is the answer to one request
+                failure = Refused(said(error))
+                self.log.error("debug_request failed doing=%s error=%s\n%s", doing, failure, _stack_of(error))
             try:
                 loop.call_soon_threadsafe(settle, value, failure)
             except RuntimeError:
@@ -323,3 +327,8 @@ class Debugger:
             except NoAnswer as error:  # a new session is another debugpy
                 self.log.warning("%s", error)
             adapter.close()
+
+
+def _stack_of(error: BaseException) -> str:
+    """Return where an exception was raised, without its own text: to make that may run user code."""
+    return "".join(traceback.format_tb(error.__traceback__))

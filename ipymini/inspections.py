@@ -1,15 +1,18 @@
 """inspections: the DAP commands that look: sources, modules, variables, values. They stop nothing and start nothing.
 
-They are in the table of `commands`; what may run user code (a repr, a formatter) runs on a thread of its own.
+They are in the table of `commands`; what may run user code (a repr, a formatter, a module's `__getattr__`, the end of
+an object) runs on a thread of its own, or on the one that is stopped, and so do all that turns it into plain JSON.
 """
 
+import json
 import sys
 import tokenize
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ipymini.commands import SLOW_DEADLINE, Arguments, Body, Refused, command, file_of
-from ipymini.variables import is_hidden
+from ipymini.variables import is_hidden, said
+from ipymini.wire import dumps
 
 if TYPE_CHECKING:
     from ipymini.debugger import Debugger
@@ -23,18 +26,26 @@ async def source(debugger: "Debugger", arguments: Arguments) -> Body:
     reference = place.get("sourceReference") or arguments.get("sourceReference")
     if reference:
         return await debugger.forward("source", {**arguments, "sourceReference": reference})
-    try:
-        with tokenize.open(str(place.get("path", ""))) as file:
-            return {"content": file.read()}
-    except (OSError, SyntaxError, UnicodeDecodeError, ValueError) as error:
-        raise Refused(f"source unavailable: {error}") from None
+
+    def read() -> Body:
+        try:
+            with tokenize.open(str(place.get("path", ""))) as file:
+                return {"content": file.read()}
+        except (OSError, SyntaxError, UnicodeDecodeError, ValueError) as error:
+            raise Refused(f"source unavailable: {error}") from None
+
+    return dict(await debugger.in_thread(read, debugger.deadline, "source"))
 
 
 @command("modules")
 async def modules(debugger: "Debugger", arguments: Arguments) -> Body:
     """The files that have been imported. Always available."""
     start, count = int(arguments.get("startModule") or 0), int(arguments.get("moduleCount") or 0)
-    loaded = [(name, path) for name in sorted(sys.modules) if (path := file_of(name))]
+
+    def look() -> list[tuple[str, str]]:
+        return [(name, path) for name in sorted(sys.modules) if isinstance(path := file_of(name), str)]
+
+    loaded = await debugger.in_thread(look, debugger.deadline, "modules")
     page = loaded[start : start + count if count else None]
     return {
         "modules": [{"id": start + number, "name": name, "path": path} for number, (name, path) in enumerate(page)],
@@ -101,11 +112,11 @@ async def evaluate(debugger: "Debugger", arguments: Arguments) -> Body:
     def work() -> Body:
         try:
             value = _evaluated(expression, debugger.namespace())
-        except Exception as error:  # the user's: it is the answer
-            raise Refused(f"{type(error).__name__}: {error}") from None
+        except BaseException as error:  # the user's: it is the answer
+            raise Refused(said(error)) from None
         shown = debugger.explorer.variable(value, expression)
         # As debugpy answers without a frame: a text is itself, not its repr, and None is nothing.
-        text = "" if value is None else value if isinstance(value, str) else shown["value"]
+        text = "" if value is None else value if issubclass(type(value), str) else shown["value"]
         return {"result": text, "type": shown["type"], "variablesReference": shown["variablesReference"]}
 
     return dict(await debugger.in_thread(work, SLOW_DEADLINE, "evaluate"))
@@ -146,6 +157,14 @@ async def rich_inspect_variables(debugger: "Debugger", arguments: Arguments) -> 
 
 
 def _rich(value: Any) -> Body:
+    """Return the mime bundle as plain JSON: a formatter may put anything into it. Raises Refused."""
+    try:
+        return dict(json.loads(dumps(_bundle(value))))
+    except BaseException as error:  # the user's
+        raise Refused(said(error), {"data": {}, "metadata": {}}) from None
+
+
+def _bundle(value: Any) -> Body:
     from IPython.core.getipython import get_ipython
 
     shell = get_ipython()
@@ -162,9 +181,14 @@ async def copy_to_globals(debugger: "Debugger", arguments: Arguments) -> Body:
     if not all(isinstance(name, str) and name.isidentifier() for name in names):
         raise Refused(f"copyToGlobals needs identifiers as srcVariableName and dstVariableName, not {names}")
     found = await _in_frame(debugger, str(names[0]), arguments.get("srcFrameId"), lambda value: value, {})
-    debugger.namespace()[str(names[1])] = found[0]
-    shown = debugger.explorer.variable(found[0], str(names[1]))
-    return {key: shown[key] for key in ("value", "type", "variablesReference")}
+
+    def keep() -> Body:
+        value = found.pop()
+        debugger.namespace()[str(names[1])] = value  # what was there before may end, and have a `__del__`
+        shown = debugger.explorer.variable(value, str(names[1]))
+        return {key: shown[key] for key in ("value", "type", "variablesReference")}
+
+    return dict(await debugger.in_thread(keep, debugger.deadline, "copyToGlobals"))
 
 
 # Who takes what debugpy evaluates in a stopped frame: the expression names its taker by number.
@@ -172,9 +196,20 @@ takers: dict[int, Callable[[Any], None]] = {}
 
 
 async def _in_frame(debugger: "Debugger", name: str, frame: Any, make: Callable[[Any], Any], empty: Body) -> list[Any]:
-    """Return [make(value)] of a variable in a stopped frame; made by the thread that stopped there."""
+    """Return [make(value)] of a variable in a stopped frame; made by the thread that stopped there.
+
+    `make` raises Refused at most: debugpy would not answer after a SystemExit.
+    """
     box: list[Any] = []
-    takers[id(box)] = lambda value: box.append(make(value))
+    reasons: list[str] = []
+
+    def take(value: Any) -> None:
+        try:
+            box.append(make(value))
+        except Refused as no:
+            reasons.append(str(no))
+
+    takers[id(box)] = take
     expression = f"__import__('sys').modules[{__name__!r}].takers[{id(box)}]({name})"
     try:
         await debugger.forward("evaluate", {"expression": expression, "frameId": frame, "context": "clipboard"})
@@ -183,5 +218,5 @@ async def _in_frame(debugger: "Debugger", name: str, frame: Any, make: Callable[
     finally:
         del takers[id(box)]
     if not box:
-        raise Refused(f"no variable {name!r} in this frame", empty)
+        raise Refused(reasons[0] if reasons else f"no variable {name!r} in this frame", empty)
     return box

@@ -41,11 +41,19 @@ _brief = _Brief()
 
 
 def brief(value: Any) -> str:
-    """Return a short text for any value, also for one whose `repr` fails."""
+    """Return a short text for any value, also for one whose `repr` fails, or exits."""
     try:
         return _brief.repr(value)[: 2 * TEXT]
-    except Exception as error:
+    except BaseException as error:
         return f"<repr failed: {type(error).__name__}>"
+
+
+def said(error: BaseException) -> str:
+    """Return an exception as one line, also one whose own text fails."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except BaseException:
+        return type(error).__name__
 
 
 class Group(dict[str, Any]):
@@ -55,7 +63,9 @@ class Group(dict[str, Any]):
 class Explorer:
     """Remembers what it has shown, so that the next question can ask for the children by number.
 
-    Used by one thread at a time. `show` forgets what was shown before: references die with the next top level.
+    Any thread: one whose objects take too long is left behind, and may overlap with the next; all that they share is
+    `_shown` (a dict; atomic gets and sets). `show` forgets what was shown before: references die with the next top
+    level.
     """
 
     def __init__(self) -> None:
@@ -66,18 +76,10 @@ class Explorer:
         """Return the top level: groups first, then the values, by name."""
         self._shown.clear()
         groups = {name: Group() for name in ("special variables", "function variables", "class variables")}
-        values = {}
-        for name, value in sorted(dict(namespace).items(), key=lambda item: str(item[0])):
-            if not isinstance(name, str) or is_hidden(name):
-                continue
-            if name.startswith("__") and name.endswith("__"):
-                groups["special variables"][name] = value
-            elif isclass(value):
-                groups["class variables"][name] = value
-            elif isfunction(value) or ismethod(value) or isroutine(value):
-                groups["function variables"][name] = value
-            else:
-                values[name] = value
+        values: dict[str, Any] = {}
+        for name in sorted(name for name in dict(namespace) if type(name) is str and not is_hidden(name)):
+            if name in namespace:  # else a cell has deleted it just now
+                groups.get(_group_of(name, namespace[name]), values)[name] = namespace[name]
         return [
             *(self._variable(name, group, "") for name, group in groups.items() if group),
             *(self._variable(name, value, name) for name, value in values.items()),
@@ -103,17 +105,33 @@ class Explorer:
         return self._variable(expression, value, expression)
 
     def _variable(self, name: str, value: Any, expression: str) -> Variable:
-        if isinstance(value, Group):
+        if type(value) is Group:  # isinstance would ask the user's objects for their `__class__`
             shown: Variable = {"name": name, "value": "", "type": "", "presentationHint": {"kind": "virtual"}}
         else:
-            shown = {"name": name, "value": brief(value), "type": type(value).__name__, "evaluateName": expression}
+            shown = {"name": name, "value": brief(value), "type": str(type(value).__name__), "evaluateName": expression}
         shown["variablesReference"] = 0
-        if next(iter(_children(value, expression)), None) is not None:
-            shown["variablesReference"] = number = next(self._numbers)
-            self._shown[number] = value, expression
-            if _is_indexed(value):
-                shown["indexedVariables"] = len(value)
+        try:
+            if next(iter(_children(value, expression)), None) is not None:
+                size = {"indexedVariables": len(value)} if _is_indexed(value) else {}
+                shown |= {"variablesReference": next(self._numbers), **size}
+                self._shown[shown["variablesReference"]] = value, expression
+        except (
+            BaseException
+        ):  # the user's: its own `items`, `__len__` or `__class__`; the others are shown all the same
+            pass
         return shown
+
+
+def _group_of(name: str, value: Any) -> str:
+    """Return the group that a name of the top level is shown in; "" for none."""
+    if name.startswith("__") and name.endswith("__"):
+        return "special variables"
+    try:
+        if isclass(value):
+            return "class variables"
+        return "function variables" if isfunction(value) or ismethod(value) or isroutine(value) else ""
+    except BaseException:
+        return ""  # these ask for its `__class__`, which may be a property
 
 
 def _is_indexed(value: Any) -> bool:
@@ -139,11 +157,12 @@ def _children(value: Any, expression: str) -> Iterable[tuple[str, Any, str]]:
 
 
 def _literal(key: Any) -> str:
-    return (
-        repr(key)
-        if isinstance(key, str | bytes | int | float | bool | tuple | type(None))
-        else f"<{type(key).__name__}>"
-    )
+    try:
+        if isinstance(key, str | bytes | int | float | bool | tuple | type(None)):
+            return repr(key)
+    except BaseException:  # the user's, in a tuple
+        pass
+    return f"<{type(key).__name__}>"
 
 
 def _attributes(value: Any) -> dict[str, Any]:

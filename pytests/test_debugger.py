@@ -385,6 +385,17 @@ def test_terminate_ends_the_session_and_not_the_kernel(own_client):
     assert own_client.kernel.execute("1 + 1")[1] == ["execute_result:2"]
 
 
+def test_the_end_of_a_session_is_an_event_whoever_ends_it(own_client):  # JupyterLab's buttons go by it
+    asked = own_client.send("disconnect")
+
+    assert own_client.kernel.reply(asked)["success"]
+    event = own_client.event("terminated")
+    assert (event["content"]["body"], event["parent_header"]["msg_id"]) == ({}, asked)
+
+    again = own_client.send("disconnect")  # there is no session any more
+    assert own_client.kernel.outputs(again) == ["status:busy", "status:idle"]
+
+
 # ---- stopping ----------------------------------------------------------------------------
 
 

@@ -135,10 +135,10 @@ def page(browser, lab, screenshots, request):
 
 @pytest.fixture
 def write_notebook(lab, request):
-    """Return write_notebook(*sources): write these code cells where the server finds them, and return the name."""
+    """Return write_notebook(*sources, name=): write these code cells where the server finds them; return the file."""
 
-    def write_notebook(*sources):
-        name = f"{request.node.name}.ipynb"
+    def write_notebook(*sources, name=request.node.name):
+        name = f"{name}.ipynb"
         cells = [nbformat.v4.new_code_cell(source) for source in sources]
         spec = {"name": "ipymini", "display_name": kernelspec.DISPLAY_NAME, "language": "python"}
         nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": spec}), lab.root / name)

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from pages import press_button
+from pages import Notebook, press_button
 from playwright.sync_api import expect
 
 pytestmark = pytest.mark.browser
@@ -39,6 +39,7 @@ class Debugger:
         self.sidebar = self.page.locator("#jp-debugger-sidebar")
         self.variables = self.sidebar.locator(".jp-DebuggerVariables-body:visible")
         self.callstack = self.sidebar.locator(".jp-DebuggerCallstackFrame")
+        self.exceptions = self.sidebar.locator(".jp-PauseOnExceptions")
         self.bug = notebook.panel.locator(".jp-DebuggerBugButton").first
 
     def switch(self, on):
@@ -93,6 +94,14 @@ class Debugger:
         self.variable(name).hover()
         self.variable(name).locator(".jp-DebuggerVariables-renderVariable").click()
 
+    def in_another_notebook(self, name):
+        """Open a notebook beside this one, from the list of files; return its debugger."""
+        self.page.locator(".jp-DirListing-item", has_text=name).dblclick()
+        expect(self.page.locator(".lm-TabBar-tab.lm-mod-current", has_text=name)).to_be_visible()
+        other = Debugger(Notebook(self.page), self.screenshots)
+        other.notebook.wait_until_idle()
+        return other
+
     def forget(self):
         """Forget what the page has heard from the kernel."""
         self.page.evaluate("window.heard = []")
@@ -102,6 +111,30 @@ class Debugger:
         self.page.wait_for_function(
             "texts => window.heard.some(one => texts.every(text => one.includes(text)))", arg=texts
         )
+
+    def pause_on(self, exceptions):
+        """Choose this in the menu of "pause on exceptions"."""
+        press_button(self.exceptions)
+        self.page.locator(".lm-Menu-item", has_text=exceptions).click()
+        expect(self.exceptions).to_have_attribute("aria-pressed", "true")
+
+    def restart(self):
+        """Restart the kernel, and wait until the page has told the new one of its breakpoints."""
+        self.forget()
+        self.notebook.press("restart")
+        self.page.locator(".jp-Dialog .jp-mod-accept").click()
+        expect(self.page.locator(".jp-Dialog")).to_have_count(0)
+        self.notebook.wait_until_idle()
+        self.expect_no_stop()
+        expect(self.bug).to_have_attribute("aria-pressed", "true")
+        self.expect_answer('"command":"setBreakpoints"', '"verified":true')
+
+    def terminate(self):
+        """Press the button, and wait until the page, which begins a new session, has set its breakpoints again."""
+        self.forget()
+        self.press("terminate")
+        self.expect_no_stop()
+        self.expect_answer('"command":"setBreakpoints"', '"verified":true')
 
     def picture(self, name):
         """Take a screenshot."""
@@ -187,13 +220,11 @@ def test_the_magnifier_shows_a_variable_as_a_cell_would(debug, page):
     debugger.picture("rich-idle")
 
 
-def test_pause_on_exceptions(debug, page):
+def test_pause_on_exceptions(debug):
     debugger = debug("def fail():\n    number = 0\n    return 1 / number", "fail()", "print('fine')")
     debugger.define(0)
-    exceptions = '[data-jp-item-name="exceptions"] jp-button, .jp-debugger-pauseOnExceptions'
-    press_button(debugger.sidebar.locator(exceptions).first)
+    debugger.pause_on("uncaught")
     debugger.picture("exceptions")
-    page.locator(".lm-Menu-item", has_text="uncaught").click()
 
     debugger.notebook.run(1)
     debugger.expect_stop(0, "fail", "<module> (Current frame)", text="    return 1 / number")
@@ -254,24 +285,79 @@ def test_off_and_on_again(debug):
     debugger.expect_no_stop()
 
 
-def test_a_restarted_kernel_stops_at_the_same_breakpoints(debug, page):
+def test_a_restarted_kernel_stops_at_the_same_breakpoints(debug):
     debugger = debug(LOOP)
     debugger.break_at(0, 3)
     debugger.notebook.run(0)
     debugger.expect_stop(0, "<module>", text="    total += turn")
 
-    debugger.forget()
-    debugger.notebook.press("restart")
-    page.locator(".jp-Dialog .jp-mod-accept").click()
-    expect(page.locator(".jp-Dialog")).to_have_count(0)
-    debugger.notebook.wait_until_idle()
-    debugger.expect_no_stop()
-    expect(debugger.bug).to_have_attribute("aria-pressed", "true")
-    debugger.expect_answer('"command":"setBreakpoints"', '"verified":true')  # the page has set them again
+    debugger.restart()
     debugger.picture("restarted")
     debugger.notebook.run(0)
 
     debugger.expect_stop(0, "<module>", text="    total += turn")
+
+
+def test_every_button_after_a_restart(debug, page):
+    debugger = debug(DOUBLE, AREA, "area(3, 7)", "1 / 0")
+    debugger.define(0)
+    debugger.break_at(1, 3)
+    debugger.restart()
+    debugger.define(0)
+    debugger.define(1)
+
+    debugger.notebook.run(2)
+    debugger.expect_stop(1, "area", "<module>", text="    product = double(width) * height")
+    debugger.press("stepIn")
+    debugger.expect_stop(0, "double", "area", "<module>", text="    twice = 2 * number")
+    debugger.press("next")
+    debugger.expect_stop(0, "double", "area", "<module>", text="    return twice")
+    debugger.press("stepOut")
+    debugger.expect_stop(1, "area", "<module>", text="    product = double(width) * height")
+
+    debugger.press("continue")
+    debugger.expect_no_stop()
+    expect(debugger.notebook.output(2)).to_contain_text("42")
+
+    debugger.pause_on("uncaught")
+    debugger.notebook.run(3)
+    debugger.expect_stop(3, "<module> (Current frame)", text="1 / 0")
+    debugger.press("continue")
+    debugger.expect_no_stop()
+    expect(debugger.notebook.output(3)).to_contain_text("ZeroDivisionError")
+
+    debugger.notebook.run(2)
+    debugger.expect_stop(1, "area", "<module>", text="    product = double(width) * height")
+    debugger.press("evaluate")
+    console = page.locator(".jp-DebugConsole")
+    console.locator(".jp-CodeConsole-promptCell .cm-content").click()
+    page.keyboard.type("width * 100 + height")
+    page.keyboard.press("Shift+Enter")
+    expect(console.locator(".jp-CodeConsole-content")).to_contain_text("307")
+    debugger.picture("evaluated")
+    debugger.terminate()
+    expect(console).to_have_count(0)  # it belonged to the session that has ended
+    expect(debugger.notebook.prompt(2)).to_have_text("[5]:")
+
+
+def test_pause_on_exceptions_can_be_chosen_in_the_next_notebook(debug, page, write_notebook):
+    # given: a notebook that was debugged, with its globals shown; its kernel restarted; its debugger off
+    debugger = debug(LOOP)
+    debugger.break_at(0, 3)
+    debugger.restart()
+    debugger.globals()
+    debugger.switch(on=False)
+    expect(debugger.exceptions).to_have_attribute("disabled", "")
+    # when
+    other = debugger.in_another_notebook(write_notebook("1 / 0", name="other"))
+    other.switch(on=True)
+    other.pause_on("uncaught")
+    # then
+    other.notebook.run(0)
+    other.expect_stop(0, "<module> (Current frame)", text="1 / 0")
+    other.picture("other-notebook")
+    other.press("continue")
+    other.expect_no_stop()
 
 
 def test_terminate_ends_the_stop_and_the_debugger_goes_on(debug):
@@ -280,9 +366,8 @@ def test_terminate_ends_the_stop_and_the_debugger_goes_on(debug):
     debugger.notebook.run(0)
     debugger.expect_stop(0, "<module>", text="    total += turn")
 
-    debugger.press("terminate")
+    debugger.terminate()
 
-    debugger.expect_no_stop()
     expect(debugger.notebook.prompt(0)).to_have_text("[1]:")
     debugger.picture("terminated")
     debugger.notebook.run(0)
