@@ -29,22 +29,19 @@ We are not happy that a look again is a signal: if a cell ends within these mill
 next one in the same instant, the two signals become one, and are taken for the look again.
 """
 
-import asyncio
 import contextvars
-import logging
 import sys
-import threading
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator, Iterable
-from contextlib import suppress
 from types import FrameType, TracebackType, coroutine
 from typing import Any
 
 from ipymini import context, frames, waits
 from ipymini.frames import Called, own_stack, stack_of, verdict
 from ipymini.messages import Request
+from ipymini.originals import EventLoop, __builtins__, asyncio, logger, suppress, threading  # noqa: F401
 
-log = logging.getLogger("ipymini.lane")
+log = logger("ipymini.lane")
 
 SERIAL = frozenset({"execute_request"})
 LAST_MOMENT = 0.25  # seconds that what still awaits has for cleaning up when the lane ends
@@ -584,7 +581,7 @@ def _new_loop(ident: int) -> asyncio.AbstractEventLoop:
     asyncio asks for `call_soon_threadsafe`. But frontends send comm messages to subshells, and the Event that a
     button's callback sets there is one that a cell of the main shell awaits: it would wait until something else comes.
     """
-    loop = asyncio.new_event_loop()
+    loop = EventLoop()
     of_this_thread, of_another = loop.call_soon, loop.call_soon_threadsafe
 
     def call_soon(callback: Callable[..., Any], *args: Any, context: Any = None) -> asyncio.Handle:

@@ -1,12 +1,11 @@
 """signals: SIGINT and SIGTERM for the kernel: handled soon, and by this process alone. What they mean others know."""
 
-import os
-import signal
 import sys
-import threading
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
+
+from ipymini.originals import __builtins__, os, signal, threading  # noqa: F401
 
 Handler = Callable[[int, FrameType | None], None]
 

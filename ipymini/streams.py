@@ -13,14 +13,14 @@ import io
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import Any
 
-from ipymini import context, lane
+from ipymini import context, lane, originals
 from ipymini.channels import Channels
 from ipymini.frames import safe_point
+from ipymini.originals import __builtins__, threading  # noqa: F401
 from ipymini.texts import Captured
 
 PIPE_SIZES = (16 << 20, 1 << 20)  # bytes to ask for; a normal user gets 1 MiB: C code may hold the GIL while it writes
@@ -220,7 +220,7 @@ class ByteStream(io.RawIOBase):
 def _write_all(descriptor: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
-        view = view[os.write(descriptor, view) :]
+        view = view[originals.os.write(descriptor, view) :]
 
 
 class Descriptors:
@@ -287,7 +287,7 @@ class Descriptors:
             chunks = []
             for _ in range(16):  # a child that floods must not keep the I/O thread from its sockets
                 try:
-                    data = os.read(end, 65_536)
+                    data = originals.os.read(end, 65_536)
                 except BlockingIOError:
                     break
                 if not data:  # nobody can write any more: the undo has been done
@@ -300,7 +300,7 @@ class Descriptors:
 
     def _forget(self, end: int) -> None:
         self._channels.unwatch(end)
-        os.close(end)
+        originals.os.close(end)
 
 
 def _duplicate(descriptor: int) -> int:
