@@ -16,7 +16,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ipymini import __version__, signals
+from ipymini import __version__, originals, signals
 
 COMMANDS = ("install", "uninstall", "list")
 SWITCH_INTERVAL = 0.0002  # seconds: how long a cell that computes may keep control waiting for the GIL
@@ -171,9 +171,9 @@ def start_logging(level: str) -> None:
     if logging.getLogger("ipymini").handlers:
         return
     stream = os.fdopen(_real_stderr(), "w", buffering=1, errors="backslashreplace")
-    handler = logging.StreamHandler(stream)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
-    ours = logging.getLogger("ipymini")
+    handler = originals.logging.StreamHandler(stream)
+    handler.setFormatter(originals.logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    ours = originals.logger("ipymini")
     ours.addHandler(handler)
     ours.setLevel(int(level) if level.isdigit() else getattr(logging, level.upper(), logging.WARNING))
     ours.propagate = False

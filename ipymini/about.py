@@ -8,6 +8,7 @@ from typing import Any
 
 from ipymini import __version__
 from ipymini.messages import PROTOCOL_VERSION, Content
+from ipymini.originals import __builtins__  # noqa: F401
 
 _PYTHON = ".".join(map(str, sys.version_info[:3]))
 _HELP = (

@@ -6,16 +6,15 @@ come together within a moment. A file that is no database is moved aside. One th
 read-only) gives way to a database in memory, with one line in the log, and with what this process had written.
 """
 
-import logging
-import os
 import queue
-import threading
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-log = logging.getLogger("ipymini.history")
+from ipymini.originals import __builtins__, logger, os, threading  # noqa: F401
+
+log = logger("ipymini.history")
 
 GATHER = 0.2  # seconds in which work comes together before it is committed
 FIRST_CELL = 0.3  # seconds in which opening the database does not compete with the first cells

@@ -5,7 +5,6 @@ Every method returns the content of a reply, on the thread that calls it.
 
 import asyncio
 import logging
-import os
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -20,6 +19,7 @@ from ipymini.compiler import cell_file
 from ipymini.completion import Completion
 from ipymini.frames import door
 from ipymini.messages import Content
+from ipymini.originals import __builtins__, os  # noqa: F401
 from ipymini.runs import Cell, Run
 from ipymini.shell import ZMQInteractiveShell
 

@@ -5,11 +5,11 @@ block ends. Outside a kernel of ours they raise NoKernel.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ipymini import context
 from ipymini.messages import IpyminiError, Request
+from ipymini.originals import __builtins__, contextmanager  # noqa: F401
 
 if TYPE_CHECKING:
     from ipymini.kernel import Kernel

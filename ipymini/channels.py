@@ -17,32 +17,31 @@ A subscriber that stops reading is a matter for `subscribers`: messages wait the
 BUDGET, so that writers wait, too (status and replies never do).
 """
 
-import asyncio
 import errno
-import heapq
 import json
-import logging
-import os
 import sys
-import threading
 import weakref
 from _thread import allocate_lock
 from collections import deque
 from collections.abc import Callable, Sequence
+from heapq import heappop, heappush
 from itertools import count
-from time import monotonic
 from typing import Any
 
 import zmq
 from zmq.backend import Socket as _Backend  # its send and recv skip the layers of zmq.Socket's
+from zmq.backend import strerror as zmq_strerror
+from zmq.backend import zmq_errno
 
 from ipymini.connection import Connection, in_random_order
 from ipymini.messages import IpyminiError, Message, Request
+from ipymini.originals import __builtins__, asyncio, logger, logging, os, private, threading, time  # noqa: F401
 from ipymini.subscribers import Subscribers, size_of
 from ipymini.texts import TEXT_SOON, Texts
 from ipymini.wire import BadFrames, Wire
 
-log = logging.getLogger("ipymini.channels")
+log = logger("ipymini.channels")
+_Poller = private(zmq.Poller)
 
 HOLD = 0.010  # seconds between two looks at a busy outbox
 LINE_END = 0.002  # seconds that a text may wait for the end of its line
@@ -54,6 +53,7 @@ SLICE = 20_000  # items of the outbox sent between two looks at the sockets: som
 LINGER = 500  # ms that closing sockets may take to get rid of their messages
 HEART_TIMEOUT = 0.5  # seconds for the heartbeat thread to notice the end
 ZERO_COPY = 65_536  # bytes from which a frame is not copied
+NOW, NOW_AND_MORE = int(zmq.NOBLOCK), int(zmq.NOBLOCK | zmq.SNDMORE)
 
 KINDS = {"shell": zmq.ROUTER, "stdin": zmq.ROUTER, "control": zmq.ROUTER, "iopub": zmq.XPUB, "hb": zmq.ROUTER}
 
@@ -101,7 +101,7 @@ class Channels:
             # Not earlier: a late `wake` must not write to a descriptor that is somebody else's by then.
             weakref.finalize(self, os.close, end).atexit = False
         self._context = zmq.Context()
-        self._poller = zmq.Poller()
+        self._poller = _Poller()
         self._sockets: dict[str, zmq.Socket[bytes]] = {}
         self.connection = self._bind(connection)
         self._thread = threading.Thread(target=self._run, name="ipymini-io", daemon=True)
@@ -193,8 +193,8 @@ class Channels:
 
     def later(self, seconds: float, function: Callable[[], None]) -> None:
         """Run a function on the I/O thread in so many seconds, whatever is in the outbox. It must not block."""
-        when = monotonic() + seconds
-        self.call_first(lambda: heapq.heappush(self._timers, (when, next(self._ticket), function)))
+        when = time.monotonic() + seconds
+        self.call_first(lambda: heappush(self._timers, (when, next(self._ticket), function)))
 
     def watch(self, descriptor: int, readable: Callable[[], None], *, fills_outbox: bool = False) -> None:
         """Call `readable` on the I/O thread whenever there is something to read; `fills_outbox`: and room for it."""
@@ -232,14 +232,18 @@ class Channels:
     async def caught_up(self) -> None:
         """Return when every request that has arrived by now has been routed. Spec of "arrived": the socket has it."""
         loop = asyncio.get_running_loop()
-        done = asyncio.Event()
+        done = loop.create_future()
+
+        def drained() -> None:
+            if not done.done():  # else it has been cancelled
+                done.set_result(None)
 
         def drain() -> None:
             self._receive_all("shell", most=None)
-            loop.call_soon_threadsafe(done.set)
+            loop.call_soon_threadsafe(drained)
 
         self.call(drain)
-        await done.wait()
+        await done
 
     def flush(self, timeout: float) -> bool:
         """Wait until all that is in the outbox now has been handed to zmq; return whether it was in time."""
@@ -421,7 +425,7 @@ class Channels:
 
     def _patience_ms(self) -> int | None:
         """Return for how long to wait (ms; None: until something happens), and end the hold when it is over."""
-        now = monotonic()
+        now = time.monotonic()
         if self._holding and now >= self._hold_until:
             self._holding = False  # first this, then the look into the outbox: see the theory
         if self._outbox and not self._holding:
@@ -435,9 +439,9 @@ class Channels:
         return max(0, int((min(until) - now) * 1000) + 1) if until else None
 
     def _run_timers(self) -> None:
-        now = monotonic()
+        now = time.monotonic()
         while self._timers and self._timers[0][0] <= now:
-            self._guard(heapq.heappop(self._timers)[2])
+            self._guard(heappop(self._timers)[2])
 
     def _guard(self, function: Callable[[], Any]) -> None:
         try:
@@ -470,7 +474,7 @@ class Channels:
             return
         self._line_end_until = 0.0
         texts.send()
-        now = monotonic()
+        now = time.monotonic()
         if len(outbox) >= SLICE:
             self._holding = False  # far behind: no rest
         elif said_texts or now - self._drained_at < HURRY:
@@ -489,7 +493,7 @@ class Channels:
 
     def _may_wait_for_the_end(self) -> bool:
         """Whether texts without the end of their line stay in the outbox: `print` writes that on its own."""
-        now = monotonic()
+        now = time.monotonic()
         if not self._line_end_until:
             self._line_end_until = now + LINE_END
         elif now >= self._line_end_until:
@@ -513,9 +517,12 @@ class Channels:
 
     def _put(self, socket: "zmq.Socket[bytes]", frames: list[Any]) -> None:
         last = len(frames) - 1
-        for position, frame in enumerate(frames):
-            flags = zmq.NOBLOCK if position == last else zmq.NOBLOCK | zmq.SNDMORE
-            _Backend.send(socket, frame, flags, size_of(frame) < self._zero_copy, False)
+        try:
+            for position, frame in enumerate(frames):
+                flags = NOW if position == last else NOW_AND_MORE
+                _Backend.send(socket, frame, flags, size_of(frame) < self._zero_copy, False)
+        except Exception:
+            raise _failure() from None
 
     # ---- receiving ---------------------------------------------------------
 
@@ -558,16 +565,31 @@ def new_curve_keys() -> tuple[bytes, bytes] | None:
 
 def _receive(socket: "zmq.Socket[bytes]") -> list[Any]:
     """Return the frames of one message: JSON parts as bytes, buffers as memoryviews of what zmq holds."""
-    frames: list[Any] = [_Backend.recv(socket, zmq.NOBLOCK, True, False)]
+    frames: list[Any] = []
     copied = 64  # frames before the delimiter are identities
-    while _Backend.get(socket, zmq.RCVMORE):
+    more = True
+    while more:
+        try:
+            frame = _Backend.recv(socket, NOW, False, False)
+        except Exception:
+            raise _failure() from None
+        more = frame.more  # and not RCVMORE: zmq looks that up in an enum, in Python
         if len(frames) < copied:
-            frames.append(_Backend.recv(socket, zmq.NOBLOCK, True, False))
+            frames.append(frame.bytes)
             if frames[-1] == b"<IDS|MSG>" and copied == 64:
                 copied = len(frames) + 5
         else:
-            frames.append(_Backend.recv(socket, zmq.NOBLOCK, False, False).buffer)
+            frames.append(frame.buffer)
     return frames
+
+
+def _failure() -> zmq.ZMQError:
+    """Return the error of zmq's latest call. Its own cannot be made while a cell has taken `isinstance` away."""
+    number = zmq_errno()
+    kind = zmq.Again if number == zmq.EAGAIN else zmq.ZMQError
+    failure: zmq.ZMQError = kind.__new__(kind)
+    failure.errno, failure.strerror = number, zmq_strerror(number)
+    return failure
 
 
 def _short(msg_id: str) -> str:

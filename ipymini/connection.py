@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ipymini.messages import IpyminiError
+from ipymini.originals import __builtins__  # noqa: F401
 
 CHANNELS = ("shell", "iopub", "stdin", "control", "hb")
 

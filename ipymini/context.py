@@ -13,13 +13,13 @@ import threading
 from asyncio import events, tasks
 from collections.abc import Callable, Coroutine, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from contextvars import ContextVar
 from types import coroutine
 from typing import Any
 
 from ipymini.frames import transparent
 from ipymini.messages import Content, Request
+from ipymini.originals import __builtins__, contextmanager  # noqa: F401
 
 _request: ContextVar[Request | None] = ContextVar("ipymini_request", default=None)
 _latest: Request | None = None  # the main lane's running or last request; written by its thread only

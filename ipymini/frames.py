@@ -15,6 +15,8 @@ from operator import attrgetter, call, itemgetter
 from types import CodeType, FrameType
 from typing import Any, TypeVar
 
+from ipymini.originals import __builtins__  # noqa: F401
+
 _OURS = frozenset(
     f"ipymini.{room}"
     for room in (

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ipymini import processes
 from ipymini.about import kernel_info
 from ipymini.messages import Content, Request
+from ipymini.originals import __builtins__  # noqa: F401
 
 if TYPE_CHECKING:
     from ipymini.kernel import Kernel

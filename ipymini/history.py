@@ -4,9 +4,6 @@ A cell appends to the queue of an `Archive`, whose thread does the writing; also
 Readers have a connection of their own, and first wait, not for long, until what they find queued has been written.
 """
 
-import logging
-import os
-import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -19,8 +16,9 @@ from traitlets import TraitError, default
 from traitlets.config.configurable import LoggingConfigurable
 
 from ipymini.archive import Archive
+from ipymini.originals import __builtins__, logger, os, threading  # noqa: F401
 
-log = logging.getLogger("ipymini.history")
+log = logger("ipymini.history")
 
 CELLS_KEPT = 1000  # cells whose outputs are kept for %notebook
 

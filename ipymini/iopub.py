@@ -5,13 +5,13 @@ call any method; content that cannot become JSON raises TypeError or ValueError 
 Spec: "Messages on the IOPub (PUB/SUB) channel".
 """
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
 from ipymini import context
 from ipymini.channels import Channels
 from ipymini.messages import Content, Message, Request
+from ipymini.originals import __builtins__, os  # noqa: F401
 
 _CURRENT: Any = object()
 DISPLAY_TOPIC = b"display_data"

@@ -6,17 +6,12 @@ their own; the I/O thread calls `route` and the deadline. `busy`, replies and `i
 """
 
 import atexit
-import logging
-import os
-import signal
-import threading
 from asyncio import CancelledError
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from time import monotonic
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
@@ -39,6 +34,7 @@ from ipymini.messages import (
     error_content,
     reply_type,
 )
+from ipymini.originals import __builtins__, logger, os, signal, threading, time  # noqa: F401
 from ipymini.stdin import INTERRUPTED, Stdin
 
 if TYPE_CHECKING:
@@ -47,7 +43,7 @@ if TYPE_CHECKING:
     from ipymini.registration import Registration
     from ipymini.turns import Turns
 
-log = logging.getLogger("ipymini.kernel")
+log = logger("ipymini.kernel")
 
 LANGUAGE = frozenset(
     {"complete_request", "inspect_request", "is_complete_request", "history_request", "comm_info_request"}
@@ -170,7 +166,7 @@ class Kernel:
     def _strike(self, ident: int) -> None:
         """Interrupt one lane, by its thread: what the debugger asks for where a stopped thread evaluates something."""
         if ident == self.main.ident and self._has_signals:
-            self._struck_until = monotonic() + OWN_SIGNAL
+            self._struck_until = time.monotonic() + OWN_SIGNAL
             signal.pthread_kill(ident, signal.SIGINT)
         for lane in self._without_signals():
             if lane.ident == ident:
@@ -525,7 +521,7 @@ class Kernel:
             self.begin_stopping()
             self.channels.later(FAREWELL, self.stop)
         elif request.msg_type == "execute_request":
-            self._quiet_since = monotonic()
+            self._quiet_since = time.monotonic()
             if not self._priming:
                 self._priming = True
                 self.channels.later(IDLE_SECOND, self._prime_when_idle)
@@ -534,7 +530,7 @@ class Kernel:
         """Import what the first completion and the first traceback need, while nothing runs. I/O thread."""
         if self._stopping:
             return
-        if self.main.is_occupied or monotonic() - self._quiet_since < IDLE_SECOND:
+        if self.main.is_occupied or time.monotonic() - self._quiet_since < IDLE_SECOND:
             self.channels.later(IDLE_SECOND, self._prime_when_idle)
             return
         self.language.start_once()
@@ -548,7 +544,7 @@ class Kernel:
 
     def on_sigint(self, signum: int, frame: FrameType | None) -> None:
         """Handle SIGINT: end what runs on every lane. Takes no lock; child lanes are left to the I/O thread."""
-        ours, self._struck_until = monotonic() < self._struck_until, 0.0
+        ours, self._struck_until = time.monotonic() < self._struck_until, 0.0
         if (self.subshells or self._leaving) and not ours and not self.main.is_looking_again:
             self.channels.call_first(self._interrupt_children)
         self.main.on_sigint(signum, frame)
@@ -576,7 +572,7 @@ class Kernel:
         leads = children and self._owns_process and os.getpgid(0) == os.getpid()
         if not (self.main.is_running or (busy and leads)):
             return
-        self._struck_until = monotonic() + OWN_SIGNAL
+        self._struck_until = time.monotonic() + OWN_SIGNAL
         if leads:
             os.killpg(os.getpid(), signal.SIGINT)
         elif self.main.ident is not None:

@@ -29,22 +29,19 @@ We are not happy that a look again is a signal: if a cell ends within these mill
 next one in the same instant, the two signals become one, and are taken for the look again.
 """
 
-import asyncio
 import contextvars
-import logging
 import sys
-import threading
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator, Iterable
-from contextlib import suppress
 from types import FrameType, TracebackType, coroutine
 from typing import Any
 
 from ipymini import context, frames, waits
 from ipymini.frames import Called, own_stack, stack_of, verdict
 from ipymini.messages import Request
+from ipymini.originals import EventLoop, __builtins__, asyncio, logger, suppress, threading  # noqa: F401
 
-log = logging.getLogger("ipymini.lane")
+log = logger("ipymini.lane")
 
 SERIAL = frozenset({"execute_request"})
 LAST_MOMENT = 0.25  # seconds that what still awaits has for cleaning up when the lane ends
@@ -206,7 +203,7 @@ class Lane:
     def start(self) -> None:
         """Serve on a new thread. Raises OSError or RuntimeError if the system has no descriptors or threads left."""
         # The loop first, and here: where descriptors or threads have run out, that is an error of the caller's.
-        self._new = asyncio.new_event_loop()
+        self._new = EventLoop()
         self.thread = threading.Thread(target=self.run, name=self.name, daemon=True)
         if self._waker is None:  # runs no cells: the debugger neither shows nor stops it
             self.thread.pydev_do_not_trace = self.thread.is_pydev_daemon_thread = True  # type: ignore[attr-defined]
@@ -248,7 +245,7 @@ class Lane:
         """Serve until `stop()`. Leaves no current event loop behind."""
         self.ident = threading.get_ident()
         _lanes[self.ident] = self
-        self.loop = _adapted(self._new or asyncio.new_event_loop(), self.ident)
+        self.loop = _adapted(self._new or EventLoop(), self.ident)
         self._new = None
         asyncio.set_event_loop(self.loop)
         self.loop.call_soon(self._run_first, context=self.context.copy())

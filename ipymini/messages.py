@@ -1,9 +1,10 @@
 """messages: the envelope of the Jupyter messaging protocol. Knows no sockets, no threads, no JSON."""
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+
+from ipymini.originals import __builtins__, os  # noqa: F401
 
 PROTOCOL_VERSION = "5.5"
 SESSION = os.urandom(16).hex()  # this kernel's own session id, in the header of everything it sends

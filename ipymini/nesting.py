@@ -10,7 +10,7 @@ that run *another* loop step outside the running one for as long as they take. R
 import asyncio
 import importlib.util
 import sys
-import threading
+from _thread import get_ident
 from asyncio import base_events, events, runners, tasks
 from collections.abc import Callable
 from functools import wraps
@@ -20,6 +20,7 @@ from typing import Any
 from weakref import ref
 
 from ipymini.frames import shielded
+from ipymini.originals import __builtins__  # noqa: F401
 
 # Classes, and no generators: an interrupt may strike between the two halves of a `with`, and what is left of a
 # generator ends whenever it is collected: another task could not be entered then, and would wait for ever.
@@ -95,7 +96,7 @@ def install(is_ours: Callable[[asyncio.AbstractEventLoop], bool]) -> Callable[[]
     def remembering(function: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(function)
         def run_forever(self: asyncio.AbstractEventLoop) -> Any:
-            ident = threading.get_ident()
+            ident = get_ident()
             around = _running.get(ident)
             _running[ident] = ref(self)
             try:

@@ -3,14 +3,11 @@
 Reads /proc where there is one, psutil where there is none and it is installed. Starts nothing.
 """
 
-import os
-import signal
 import socket
-import time
-from contextlib import suppress
 from pathlib import Path
 
 from ipymini.messages import Content
+from ipymini.originals import __builtins__, os, signal, suppress, time  # noqa: F401
 
 PROC = Path("/proc")
 TERM_GRACE = 0.2  # seconds between SIGTERM and SIGKILL for the members of our group

@@ -9,7 +9,6 @@ import asyncio
 import atexit
 import builtins
 import logging
-import os
 import sys
 from _thread import allocate_lock
 from collections.abc import Callable
@@ -29,6 +28,7 @@ from ipymini.history import History
 from ipymini.lean import LeanShell
 from ipymini.messages import Content
 from ipymini.nesting import outside_task
+from ipymini.originals import os
 from ipymini.runs import Cell, Layered, Overlay, Run
 
 log = logging.getLogger("ipymini.shell")

@@ -1,12 +1,11 @@
 """signals: SIGINT, SIGTERM and SIGHUP: handled soon, and by the kernel's process alone. What they mean others know."""
 
-import os
-import signal
 import sys
-import threading
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
+
+from ipymini.originals import __builtins__, os, signal, threading  # noqa: F401
 
 ENDINGS = (signal.SIGTERM, signal.SIGHUP)  # SIGHUP: the terminal or the connection that started us has gone
 Handler = Callable[[int, FrameType | None], None]

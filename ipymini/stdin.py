@@ -8,12 +8,8 @@ Spec: "Messages on the stdin (ROUTER/DEALER) channel".
 
 import builtins
 import getpass
-import logging
-import os
-import threading
 import warnings
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -22,8 +18,9 @@ from ipymini import context
 from ipymini.channels import Channels
 from ipymini.frames import safe_point
 from ipymini.messages import IpyminiError, Message, Request
+from ipymini.originals import __builtins__, logger, os, suppress, threading  # noqa: F401
 
-log = logging.getLogger("ipymini.stdin")
+log = logger("ipymini.stdin")
 
 END_OF_FILE = "\x04"  # the value that a frontend sends for Ctrl-D
 INTERRUPTED = "Interrupted by user"  # what the KeyboardInterrupt says, as ipykernel's does

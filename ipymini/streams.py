@@ -13,14 +13,14 @@ import io
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import Any
 
-from ipymini import context, lane
+from ipymini import context, lane, originals
 from ipymini.channels import Channels
 from ipymini.frames import safe_point
+from ipymini.originals import __builtins__, threading  # noqa: F401
 from ipymini.texts import Captured
 
 PIPE_SIZES = (16 << 20, 1 << 20)  # bytes to ask for; a normal user gets 1 MiB: C code may hold the GIL while it writes
@@ -232,7 +232,7 @@ class ByteStream(io.RawIOBase):
 def _write_all(descriptor: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
-        view = view[os.write(descriptor, view) :]
+        view = view[originals.os.write(descriptor, view) :]
 
 
 class Descriptors:
@@ -302,7 +302,7 @@ class Descriptors:
             # fit into the outbox stays in the pipe, and the child waits. Nobody waits for room under this lock.
             for _ in range(READS if self._channels.has_room else 0):
                 try:
-                    data = os.read(end, 65_536)
+                    data = originals.os.read(end, 65_536)
                 except BlockingIOError:
                     break
                 if not data:  # nobody can write any more: the undo has been done
@@ -315,7 +315,7 @@ class Descriptors:
 
     def _forget(self, end: int) -> None:
         self._channels.unwatch(end)
-        os.close(end)
+        originals.os.close(end)
 
 
 def _duplicate(descriptor: int) -> int:
@@ -346,9 +346,9 @@ def tee(keep: Sink) -> Callable[[], None]:
     channels, *both = _installed
     write = channels.write
 
-    def write_and_keep(request: Any, name: str, text: str) -> None:
+    def write_and_keep(request: Any, name: str, text: str, *, patient: bool = True) -> None:
         keep(request, name, text)
-        write(request, name, text)
+        write(request, name, text, patient=patient)
 
     channels.write = write_and_keep  # type: ignore[method-assign]
     for stream in both:

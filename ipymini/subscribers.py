@@ -17,21 +17,20 @@ Where the system does not say how many bytes there are, only messages are counte
 not fit, for LOSSY seconds.
 """
 
-import logging
-import os
-import struct
 import sys
+from _socket import SHUT_RDWR
+from _socket import socket as SystemSocket  # without `socket.socket` around it, which may be gevent's
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from socket import SHUT_RDWR
-from socket import socket as SystemSocket
-from time import monotonic
+from struct import unpack
 from typing import Any
 
 import zmq
 
-log = logging.getLogger("ipymini.subscribers")
+from ipymini.originals import __builtins__, logger, os, time  # noqa: F401
+
+log = logger("ipymini.subscribers")
 
 HIGH_WATER = 1000  # messages queued for one subscriber before they wait here
 QUEUE = 64 << 20  # bytes queued for one subscriber
@@ -92,7 +91,7 @@ class Subscribers:
             self._keep(self._unheard, frames)
         elif self.stuck or not self._put_if_room(frames):
             if not self.stuck:
-                self._stuck_since = monotonic()
+                self._stuck_since = time.monotonic()
             self.stuck.append(frames)
 
     def _put_if_room(self, frames: list[Any]) -> bool:
@@ -113,20 +112,20 @@ class Subscribers:
                 one.empty_at = self._sent
         oldest = min((one.empty_at for one in self._connections.values()), default=self._sent)
         self._look_at = oldest + QUEUE
-        return self._sent < self._look_at or self._lossy_until > monotonic()
+        return self._sent < self._look_at or self._lossy_until > time.monotonic()
 
     def welcome(self, frames: list[Any]) -> None:
         """Send an iopub_welcome, and to the first subscriber of all what has been said before."""
         unheard, self._unheard = self._unheard or (), None
         self.send(frames)
         for said, waiting in unheard:
-            if said > monotonic() - FIRST_SECONDS:
+            if said > time.monotonic() - FIRST_SECONDS:
                 self.send(waiting)
 
     @staticmethod
     def _keep(unheard: deque[tuple[float, list[Any]]], frames: list[Any]) -> None:
         """Keep what is said before anybody listens: a client's iopub may connect later than its shell did."""
-        now = monotonic()
+        now = time.monotonic()
         unheard.append((now, frames))
         while unheard and (len(unheard) > MOST_UNHEARD or unheard[0][0] < now - FIRST_SECONDS):
             unheard.popleft()
@@ -140,7 +139,7 @@ class Subscribers:
                 self._look_for_the_stalled()
                 return
             self.stuck.popleft()
-            self._stuck_since = monotonic()
+            self._stuck_since = time.monotonic()
 
     def give_up(self) -> None:
         """Send what is stuck to those who have room for it: this is the end."""
@@ -149,11 +148,11 @@ class Subscribers:
             self.retry()
 
     def _become_lossy(self) -> None:
-        self._lossy_until = monotonic() + LOSSY
+        self._lossy_until = time.monotonic() + LOSSY
         self._socket.set(zmq.XPUB_NODROP, 0)
 
     def _look_for_the_stalled(self) -> None:
-        now = monotonic()
+        now = time.monotonic()
         for one in list(self._connections.values()):
             untaken = _untaken(one.descriptor)
             if untaken != one.untaken or not untaken or one.still_since < self._stuck_since:
@@ -183,12 +182,12 @@ class Subscribers:
         """Take what the monitor says: connections come and go."""
         while True:
             try:
-                event, descriptor = struct.unpack("=Hi", self.monitor.recv_multipart(zmq.NOBLOCK)[0])
+                event, descriptor = unpack("=Hi", self.monitor.recv_multipart(zmq.NOBLOCK)[0])
             except zmq.Again:
                 return
             if event == zmq.EVENT_ACCEPTED:
                 if (peer := _peer(descriptor)) is not None:
-                    self._connections[descriptor] = Connection(descriptor, peer, monotonic(), self._sent)
+                    self._connections[descriptor] = Connection(descriptor, peer, time.monotonic(), self._sent)
             else:
                 self._connections.pop(descriptor, None)
 
@@ -201,11 +200,14 @@ def size_of(frame: Any) -> int:
 def _peer(descriptor: int, act: Callable[[SystemSocket], object] = lambda socket: None, only: Any = None) -> Any:
     """Return whom a descriptor is connected to, having done `act` if it is `only`; None: it is closed."""
     try:
-        with SystemSocket(fileno=os.dup(descriptor)) as socket:
+        socket = SystemSocket(fileno=os.dup(descriptor))
+        try:
             peer = socket.getpeername()
             if only is not None and peer == only:
                 act(socket)
             return peer
+        finally:
+            socket.close()
     except OSError:
         return None
 
@@ -218,6 +220,6 @@ def _untaken(descriptor: int) -> int:
     from termios import TIOCOUTQ
 
     try:
-        return int(struct.unpack("i", ioctl(descriptor, TIOCOUTQ, b"\0\0\0\0"))[0])
+        return int(unpack("i", ioctl(descriptor, TIOCOUTQ, b"\0\0\0\0"))[0])
     except OSError:
         return 0

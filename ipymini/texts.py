@@ -9,6 +9,7 @@ except that lines which came from a descriptor do not cut a line that Python is 
 from collections.abc import Callable, Sequence
 
 from ipymini.messages import Request
+from ipymini.originals import __builtins__  # noqa: F401
 
 TEXT_MAX = 1 << 20  # characters in one stream message
 TEXT_SOON = 1 << 16  # characters that do not wait for the next look

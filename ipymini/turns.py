@@ -1,8 +1,9 @@
 """turns: lets one client's requests begin one after another, and none of them wait for long. Serves nothing itself."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+
+from ipymini.originals import __builtins__, asyncio  # noqa: F401
 
 
 class Turns:

@@ -9,16 +9,16 @@ What a waiting Condition is notified by is a lock that it makes for that wait, w
 lock's wait is cut. To wait for the Condition itself again and again would lose what it is told between two slices.
 """
 
-import os
-import select
 import signal
 import subprocess
 import threading
 import time
-from _thread import allocate_lock
+from _thread import allocate_lock, get_ident
 from collections.abc import Callable
-from time import monotonic
 from typing import Any
+
+from ipymini.originals import __builtins__, os, select  # noqa: F401
+from ipymini.originals import time as clock
 
 ENDED_BY_SIGINT = (-signal.SIGINT, 128 + signal.SIGINT)  # the latter is what a shell says of its child
 SAME_SIGNAL = 0.25  # seconds within which the SIGINT that ended a child reaches the lane that waited for it
@@ -29,7 +29,7 @@ class Waker:
     """Ends a sleep from another thread. A bare lock, held except from a wake to the end of the sleep it meets."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = allocate_lock()
         self._lock.acquire()
 
     def wake(self) -> None:
@@ -60,12 +60,12 @@ class SlicedLock:
         """Take the lock; False: not in time."""
         if not blocking:
             return self._lock.acquire(False)
-        end = None if timeout < 0 else monotonic() + timeout
+        end = None if timeout < 0 else clock.monotonic() + timeout
         while True:
-            left = SLICE if end is None else min(SLICE, max(end - monotonic(), 0))
+            left = SLICE if end is None else min(SLICE, max(end - clock.monotonic(), 0))
             if self._lock.acquire(True, left):
                 return True
-            if end is not None and monotonic() >= end:
+            if end is not None and clock.monotonic() >= end:
                 return False
 
     def __enter__(self) -> bool:
@@ -80,7 +80,7 @@ _wakers: dict[int, Waker] = {}  # by thread ident, of child lanes only; changed 
 
 def enroll(waker: Waker) -> Callable[[], None]:
     """Make waits of the calling thread interruptible; return the undo."""
-    ident = threading.get_ident()
+    ident = get_ident()
     _wakers[ident] = waker
 
     def leave() -> None:
@@ -98,9 +98,9 @@ def _wait_in_slices(pid: int, timeout: float | None) -> None:
     try:
         ended = select.poll()
         ended.register(descriptor, select.POLLIN)
-        end = None if timeout is None else monotonic() + timeout
-        while not ended.poll((SLICE if end is None else min(SLICE, max(end - monotonic(), 0))) * 1000):
-            if end is not None and monotonic() >= end:
+        end = None if timeout is None else clock.monotonic() + timeout
+        while not ended.poll((SLICE if end is None else min(SLICE, max(end - clock.monotonic(), 0))) * 1000):
+            if end is not None and clock.monotonic() >= end:
                 return
     finally:
         os.close(descriptor)
@@ -114,24 +114,24 @@ def install() -> Callable[[], None]:
     real_sleep, real_wait_for_child, real_lock = time.sleep, subprocess.Popen.wait, threading._allocate_lock  # type: ignore[attr-defined]
 
     def sleep(seconds: float, /) -> None:
-        waker = _wakers.get(threading.get_ident())
+        waker = _wakers.get(get_ident())
         if waker is None or not isinstance(seconds, int | float) or not seconds > 0:
             real_sleep(seconds)
             return
-        end = monotonic() + seconds
-        while (left := end - monotonic()) > 0:
+        end = clock.monotonic() + seconds
+        while (left := end - clock.monotonic()) > 0:
             waker.sleep(left)  # woken: the KeyboardInterrupt strikes right here; if it has struck before, sleep on
 
     def lock() -> Any:
-        return SlicedLock() if threading.get_ident() in _wakers else real_lock()
+        return SlicedLock() if get_ident() in _wakers else real_lock()
 
     def wait_for_child(self: "subprocess.Popen[Any]", timeout: float | None = None) -> int:
-        waker = _wakers.get(threading.get_ident())
+        waker = _wakers.get(get_ident())
         if waker is None or self.returncode is not None:
             return real_wait_for_child(self, timeout)
-        began = monotonic()
+        began = clock.monotonic()
         _wait_in_slices(self.pid, timeout)
-        left = None if timeout is None else max(timeout - (monotonic() - began), 0)
+        left = None if timeout is None else max(timeout - (clock.monotonic() - began), 0)
         try:
             code = real_wait_for_child(self, left)
         except subprocess.TimeoutExpired as error:

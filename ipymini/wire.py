@@ -5,7 +5,6 @@ Spec: "The Wire Protocol".
 """
 
 import json
-import os
 import re
 from binascii import b2a_base64
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from math import isfinite
 from typing import Any
 
 from ipymini.messages import PROTOCOL_VERSION, SESSION, IpyminiError, Message, Request
+from ipymini.originals import JSONEncoder, __builtins__, os  # noqa: F401
 
 DELIMITER = b"<IDS|MSG>"
 REMEMBERED = 32_768  # signatures in one of the two generations that are kept to recognise a replay
@@ -167,7 +167,7 @@ def _foreign(value: Any) -> Any:
     raise TypeError(f"expected something that JSON can hold, a {type(value).__name__} came: convert it first")
 
 
-_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_foreign).encode
+_encode = JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_foreign).encode
 
 
 def dumps(value: Any) -> bytes:

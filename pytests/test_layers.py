@@ -3,6 +3,7 @@
 import ast
 import re
 import sys
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "ipymini"
 
 FLOORS = [
-    ["__init__", "messages", "wire", "connection", "texts", "dap", "about", "shadows"],
+    ["__init__", "messages", "wire", "connection", "texts", "dap", "about", "shadows", "originals"],
     [
         "context",
         "channels",
@@ -100,6 +101,9 @@ OUTSIDE = {
 
 THREADS = {"lane", "channels", "debugger", "archive"}  # who may start one
 
+# Rooms with nothing that runs on a thread of the kernel's own while cells run: they see what a cell does to builtins.
+NOT_WHILE_CELLS_RUN = {"__init__", "dap", "guard", "originals", "registration", "shadows"}
+
 ROOMS = sorted(path.stem for path in PACKAGE.glob("*.py"))
 
 
@@ -146,7 +150,7 @@ def test_imports_go_down_the_stairs(room):
     beside = {other for other in neighbours(room, typing_too=False) if FLOOR[other] == FLOOR[room]}
 
     assert up - UP.get(room, set()) == set()
-    assert beside - ARROWS.get(room, set()) - {"__init__", room} == set()
+    assert beside - ARROWS.get(room, set()) - {"__init__", "originals", room} == set()
 
 
 def test_no_two_rooms_of_one_floor_import_each_other():
@@ -162,6 +166,16 @@ def test_outside_packages_are_imported_in_their_rooms_only(room):
     outside -= sys.stdlib_module_names | {"ipymini"}
 
     assert {name for name in outside if room not in OUTSIDE.get(name, ())} == set()
+
+
+@pytest.mark.parametrize("room", sorted({*chain(*FLOORS[:3]), "kernel", "handlers", "archive"} - NOT_WHILE_CELLS_RUN))
+def test_the_kernels_own_threads_have_builtins_that_no_cell_can_replace(room):
+    body = tree(room).body
+    made = [node.lineno for node in body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)]
+    kept = [node.lineno for node in body if isinstance(node, ast.ImportFrom) and node.module == "ipymini.originals"]
+
+    assert "ipymini.originals.__builtins__" in set(imports(tree(room), typing_too=False))
+    assert max(kept) < min(made)
 
 
 @pytest.mark.parametrize("room", [room for room in ROOMS if room not in THREADS])
