@@ -17,6 +17,7 @@ import threading
 import time
 from _thread import allocate_lock
 from collections.abc import Callable
+from functools import wraps
 from time import monotonic
 from typing import Any
 
@@ -113,6 +114,7 @@ def install() -> Callable[[], None]:
     """
     real_sleep, real_wait_for_child, real_lock = time.sleep, subprocess.Popen.wait, threading._allocate_lock  # type: ignore[attr-defined]
 
+    @wraps(real_sleep)  # it pickles by this name: `pool.map(time.sleep, seconds)`
     def sleep(seconds: float, /) -> None:
         waker = _wakers.get(threading.get_ident())
         if waker is None or not isinstance(seconds, int | float) or not seconds > 0:
