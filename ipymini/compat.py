@@ -168,6 +168,9 @@ class IPythonKernel(Kernel):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         return getattr(self._kernel, name)
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return (getattr, (self.shell, "kernel")) if self.shell is not None else super().__reduce_ex__(protocol)
+
     # ---- who we are: IPython's %notebook, wandb, users -----------------------------------
 
     language_info = about.LANGUAGE_INFO

@@ -126,6 +126,9 @@ class ZMQShellDisplayHook(Speaker, DisplayHook):
         self._hooks = MessageHooks()
         super().__init__(shell=shell, **traits)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return getattr, (self.shell, "displayhook")
+
     def __call__(self, result: Any = None) -> None:
         """Publish the value of an expression statement, and remember it. Errors of formatters are the cell's."""
         self.check_for_underscore()
@@ -281,6 +284,9 @@ class ZMQDisplayPublisher(Speaker, DisplayPublisher):
         self._keep_no_text: Callable[[], None] = lambda: None
         super().__init__(shell=None, **traits)  # with a shell it would register two callbacks for each cell
         self.shell = shell
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return getattr, (self.shell, "display_pub")
 
     @observe("store_display_history")
     def _store_changed(self, change: Any) -> None:

@@ -67,6 +67,9 @@ class History(HistoryManager):
             path = self.hist_file = self._get_hist_file_name()
         self._archive = Archive(str(path) if self.enabled else ":memory:", dict(self.connection_options))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return getattr, (self.shell, "history_manager")
+
     @default("enabled")
     def _enabled_default(self) -> bool:
         return True  # IPython imports sqlite3 to find out

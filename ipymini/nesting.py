@@ -109,8 +109,9 @@ def install(is_ours: Callable[[asyncio.AbstractEventLoop], bool]) -> Callable[[]
 
         return run_forever
 
+    made: dict[Any, Any] = {}
     for owner, name, function in before:
-        stepping = stepping_outside(function)
+        stepping = made.setdefault(function, stepping_outside(function))  # one `run`, in both places: it pickles
         setattr(owner, name, remembering(stepping) if name == "run_forever" else stepping)
 
     def change(anyio: ModuleType) -> None:

@@ -18,6 +18,7 @@ from warnings import warn
 
 from IPython.core import page
 from IPython.core.error import UsageError
+from IPython.core.getipython import get_ipython
 from IPython.core.payload import PayloadManager
 from traitlets import Any as AnyTrait
 from traitlets import Bool
@@ -67,6 +68,9 @@ class ZMQInteractiveShell(LeanShell):
         super().__init__(**traits)
         self._main_run.name_history()
         self._is_ready = True
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return get_ipython, ()  # a pickle or a copy of whatever holds the shell means the shell of where it is loaded
 
     # ---- runs ------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ import getpass
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import wraps
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -147,6 +148,7 @@ class Stdin:
         """
         before: tuple[Any, Any] = (builtins.input, getpass.getpass)
 
+        @wraps(before[0])
         def kernel_input(prompt: object = "", /) -> str:
             if shared and context.own() is None:
                 return str(before[0](prompt))

@@ -150,6 +150,9 @@ class OutStream(io.TextIOBase):
         if left:
             self._write(_own() or _latest(), self.name, left)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _by_name(f"sys:{self.name}")
+
     def retire(self, before: Any) -> None:
         """The kernel has ended: who still holds this stream, as IPython does, writes to the one before it."""
         self.kernel, self._hooks = None, []
@@ -228,6 +231,16 @@ class ByteStream(io.RawIOBase):
         """Return True."""
         return True
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _by_name(f"sys:{self._stream.name}.buffer")
+
+
+def _by_name(name: str) -> tuple[Any, ...]:
+    """Return a pickle of a name: a copy, or a namespace that is saved and loaded, has the stream of its new place."""
+    from pkgutil import resolve_name
+
+    return resolve_name, (name,)
+
 
 def _write_all(descriptor: int, data: bytes) -> None:
     view = memoryview(data)
@@ -263,6 +276,7 @@ class Descriptors:
             self._channels.watch(read_end, lambda end=read_end: self._read(end), fills_outbox=True)  # type: ignore[misc]
         before = (os.system, subprocess.Popen.wait)
         os.system = self._catching_up(os.system)
+        os.system.__module__ = "os"  # in `posix` there is another of its name, and it would not pickle
         subprocess.Popen.wait = self._catching_up(subprocess.Popen.wait)  # type: ignore[method-assign]
         os.register_at_fork(after_in_child=self._enter_child)
 

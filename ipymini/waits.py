@@ -15,6 +15,7 @@ import threading
 import time
 from _thread import allocate_lock, get_ident
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 from ipymini.originals import __builtins__, os, select  # noqa: F401
@@ -113,6 +114,7 @@ def install() -> Callable[[], None]:
     """
     real_sleep, real_wait_for_child, real_lock = time.sleep, subprocess.Popen.wait, threading._allocate_lock  # type: ignore[attr-defined]
 
+    @wraps(real_sleep)  # it pickles by this name: `pool.map(time.sleep, seconds)`
     def sleep(seconds: float, /) -> None:
         waker = _wakers.get(get_ident())
         if waker is None or not isinstance(seconds, int | float) or not seconds > 0:

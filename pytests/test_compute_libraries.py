@@ -55,6 +55,28 @@ def test_joblibs_memory_knows_a_cells_function_again(tmp_path: Path) -> None:
         assert run(kernel, code) == ["execute_result:2"]
 
 
+def test_dill_saves_a_session_and_another_kernel_goes_on_with_it(tmp_path: Path) -> None:
+    file = str(tmp_path / "session")
+    code = "import sys\ny = 40\ndef add(x): return x + y\nclass Kind: out = sys.stdout\none = Kind()"
+    with start_kernel() as kernel:
+        run(kernel, code)
+        assert run(kernel, f"import dill; dill.dump_session({file!r})") == []
+    with start_kernel() as kernel:
+        assert run(kernel, f"import dill; dill.load_session({file!r})") == []
+        assert run(kernel, "add(2), type(one) is Kind, one.out is sys.stdout") == ["execute_result:(42, True, True)"]
+        assert run(kernel, "_[0]") == ["execute_result:42"]
+
+
+@pytest.mark.parametrize("library", ["dill", "cloudpickle"])
+def test_everything_in_a_fresh_namespace_can_be_pickled(own_kernel: KernelUnderTest, library: str) -> None:
+    code = (
+        f"import {library} as library\nfor name, value in list(globals().items()):\n"
+        "    back = library.loads(library.dumps(value))\n    if callable(value): print(name, type(back) is type(value))"
+    )
+    names = ["get_ipython", "exit", "quit", "open"]
+    assert run(own_kernel, code) == ["stdout:" + "".join(f"{name} True\n" for name in names)]
+
+
 CLUSTER = "from dask.distributed import Client, LocalCluster\n"
 LOCALLY = "n_workers=2, threads_per_worker=1, dashboard_address=None"
 
