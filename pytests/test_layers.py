@@ -25,7 +25,18 @@ FLOORS = [
         "guard",
     ],
     ["iopub", "stdin", "streams"],
-    ["bridge", "startup", "completion", "shell", "lean", "runs", "display", "errors", "compiler"]  # IPython's half
+    [
+        "bridge",
+        "startup",
+        "completion",
+        "completer",
+        "shell",
+        "lean",
+        "runs",
+        "display",
+        "errors",
+        "compiler",
+    ]  # IPython's half
     + ["history", "archive", "magics", "comms", "compat", "roles", "standins", "gui"]
     + [
         "debugger",
@@ -53,6 +64,7 @@ ARROWS = {
     "lane": {"context", "frames", "waits"},
     "nesting": {"frames"},
     "bridge": {"shell", "completion", "comms", "compiler", "errors", "runs", "startup"},
+    "completion": {"completer"},
     "history": {"archive"},
     "lean": {"compiler", "display", "history", "magics"},
     "shell": {"errors", "gui", "history", "lean", "runs"},
@@ -90,7 +102,7 @@ OUTSIDE = {
     "jupyter_core": {"kernelspec", "shell", "magics", "launcher", "connect", "doctor"},
     "jupyter_client": {"magics", "compat", "connect", "doctor"},
     "tornado": {"compat"},
-    "jedi": {"completion"},
+    "jedi": {"completion", "completer"},
     "psutil": {"processes"},
     "cryptography": {"launcher"},
     "Cryptodome": {"launcher"},
