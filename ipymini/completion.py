@@ -1,8 +1,8 @@
-"""completion: complete_reply out of IPython's completer. Runs no code of its own.
+"""completion: complete_reply out of IPython's completer. Runs user code where IPython's evaluation policy lets it.
 
 Names that exist are found by IPython's own matchers, and names in the code itself by a tokenizer, within a
-millisecond. Jedi, which reads code without running it, takes a hundred times as long and is asked only if those
-find nothing. IPYMINI_USE_JEDI=1 asks it always, 0 never; `Completer.use_jedi = False` also means never.
+millisecond. Jedi, which reads code without running it (`completer` sees to that), takes a hundred times as long and is
+asked only if those find nothing. IPYMINI_USE_JEDI=1 asks it first, 0 never, and so does `Completer.use_jedi = False`.
 """
 
 import builtins
@@ -12,12 +12,15 @@ import os
 import re
 import threading
 import tokenize
+import warnings
 from collections.abc import Iterator
-from types import ModuleType
+from contextlib import suppress
+from types import GetSetDescriptorType, ModuleType
 from typing import Any
 
 from ipymini.messages import Content
 
+PATIENCE = 1.0  # seconds that a completion waits for another one's jedi; then it does without
 LONGEST = 50_000  # characters of code that are looked through for names
 UNKNOWN = "<unknown>"
 _NOTHING = object()
@@ -29,11 +32,11 @@ _METHODS = ("method-wrapper", "classmethod", "staticmethod", "classmethod_descri
 
 
 class Completion:
-    """All completions of a kernel. The lock: `provisionalcompleter` swaps warning filters of the whole process."""
+    """All completions of a kernel. They may go on side by side, but for jedi: its caches are the lock's."""
 
     def __init__(self, shell: Any):
         self._shell = shell
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()
         self._jedi = os.environ.get("IPYMINI_USE_JEDI", "")
         wanted = shell.config.get("IPythonKernel", {}).get("use_experimental_completions", True)
         self._types = os.environ.get("IPYMINI_EXPERIMENTAL_COMPLETIONS", "1") != "0" and str(wanted) != "False"
@@ -41,7 +44,9 @@ class Completion:
     def complete(self, code: str, cursor_pos: int) -> Content:
         """Return the content of complete_reply. Any thread."""
         cursor_pos = max(0, min(cursor_pos, len(code)))
-        with self._lock:
+        import ipymini.completer  # noqa: F401  # whose import puts a filter of IPython's first
+
+        with _Quiet():
             found = self._find(code, cursor_pos)
         content: Content = {
             "status": "ok",
@@ -57,26 +62,37 @@ class Completion:
 
     def _find(self, code: str, cursor_pos: int) -> list[Content]:
         completer = self._shell.Completer
-        wants_jedi = completer.use_jedi  # also as `%config` has just set it
-        allowed = self._jedi != "0" and (wants_jedi or self._jedi == "1")
+        allowed = self._jedi != "0" and (completer.use_jedi or self._jedi == "1")  # also as `%config` has just set it
+        first = allowed and self._jedi == "1"
+        found = self._ask_jedi(completer, code, cursor_pos) if first else []
+        if not found:
+            found = self._ask(completer, code, cursor_pos, jedi=False)
+            if not (found and found[0]["type"] == "path"):
+                found = self._with_words(found, code, cursor_pos)
+        if found or first or not allowed:
+            return found
+        return self._ask_jedi(completer, code, cursor_pos)
+
+    def _ask_jedi(self, completer: Any, code: str, cursor_pos: int) -> list[Content]:
+        if not self._lock.acquire(timeout=PATIENCE):
+            return []
         try:
-            if not (allowed and self._jedi == "1"):
-                found = self._ask(completer, code, cursor_pos, jedi=False)
-                if not (found and found[0]["type"] == "path"):
-                    found = self._with_words(found, code, cursor_pos)
-                if found or not allowed:
-                    return found
             return self._ask(completer, code, cursor_pos, jedi=True)
         finally:
-            completer.use_jedi = wants_jedi
+            self._lock.release()
 
     @staticmethod
     def _ask(completer: Any, code: str, cursor_pos: int, *, jedi: bool) -> list[Content]:
-        from IPython.core.completer import provisionalcompleter, rectify_completions
+        """Return what IPython finds; raise KeyboardInterrupt if an interrupt has struck a matcher."""
+        from IPython.core.completer import rectify_completions
 
+        from ipymini.completer import careful
+
+        completer = careful(completer)
         completer.use_jedi = jedi
-        with provisionalcompleter():
-            found = list(rectify_completions(code, completer.completions(code, cursor_pos)))
+        found = list(rectify_completions(code, completer.completions(code, cursor_pos)))
+        if completer.is_over:
+            raise KeyboardInterrupt
         # Without jedi IPython repeats the dot before an attribute.
         skip = 1 if found and all(one.text[:1] == "." == code[one.start : one.start + 1] for one in found) else 0
         return [
@@ -139,6 +155,27 @@ class Completion:
             jedi.Interpreter("import os\nos.pa", [{}]).complete(2, 5)
 
 
+class _Quiet:
+    """Ignores what the calling thread warns of: the provisional API, and what is deprecated and completed nonetheless.
+
+    A filter of its own, because `catch_warnings` takes those of the whole process and gives back the earlier ones:
+    a cell that changes them meanwhile loses that.
+    """
+
+    def __enter__(self) -> None:
+        self._ident, self._filter = threading.get_ident(), ("ignore", self, Warning, None, 0)
+        warnings.filters.insert(0, self._filter)  # type: ignore[attr-defined]
+
+    def match(self, text: str) -> bool:
+        """Whether a warning is to be ignored; stands where a regular expression for its text would."""
+        return threading.get_ident() == self._ident
+
+    def __exit__(self, *raised: object) -> None:
+        self._ident = 0  # a cell may have a copy of the filters
+        with suppress(ValueError):
+            warnings.filters.remove(self._filter)  # type: ignore[attr-defined]
+
+
 def _names(code: str, cursor_pos: int) -> Iterator[str]:
     """Yield the names in code, but for the one at the cursor."""
     rows = code[:cursor_pos].split("\n")
@@ -154,26 +191,28 @@ def _names(code: str, cursor_pos: int) -> Iterator[str]:
 
 def _attributes(obj: Any) -> Content:
     """Return an object's attributes as they are stored, not as `getattr` would compute them."""
+    from ipymini.completer import bases_of, names_of, names_of_module
+
     kind = type(obj)
     names: Content = {}
-    if issubclass(kind, ModuleType):
-        return dict(object.__getattribute__(obj, "__dict__"))
-    for one in reversed(type.__getattribute__(obj if issubclass(kind, type) else kind, "__mro__")):
-        names.update(type.__getattribute__(one, "__dict__"))
-    if not issubclass(kind, type):
-        try:
-            names.update(object.__getattribute__(obj, "__dict__"))
-        except (AttributeError, TypeError):
-            pass  # it has none
+    if ModuleType in bases_of(kind):
+        return dict(names_of_module(obj))
+    is_class = type in bases_of(kind)
+    for one in reversed(bases_of(obj if is_class else kind)):
+        names.update(names_of(one))
+    if not is_class and type(own := names.get("__dict__")) is GetSetDescriptorType:
+        names.update(own.__get__(obj))
     return names
 
 
 def _kind(obj: Any) -> str:
+    from ipymini.completer import bases_of, name_of
+
     kind = type(obj)
-    if issubclass(kind, type):
+    if type in bases_of(kind):
         return "class"
-    if issubclass(kind, ModuleType):
+    if ModuleType in bases_of(kind):
         return "module"
-    if kind.__name__ in _FUNCTIONS or kind.__name__ in _METHODS:
+    if name_of(kind) in _FUNCTIONS or name_of(kind) in _METHODS:
         return "function"
     return "property" if kind is property else "instance"

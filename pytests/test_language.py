@@ -102,6 +102,116 @@ def test_completing_does_not_evaluate_what_has_effects(kernel: KernelUnderTest) 
     assert kernel.execute("calls")[1] == ["execute_result:[]"]
 
 
+SPIES = """
+import types, warnings
+ran = []
+class Descriptor:
+    def __get__(self, obj, owner): ran.append('descriptor'); return 'text'
+class Thing:
+    descriptor = Descriptor()
+    inner = types.SimpleNamespace(value='text')
+    @property
+    def legacy(self): ran.append('property'); warnings.warn('legacy'); return 'text'
+class Asks(Thing):
+    def __getattr__(self, name): ran.append('__getattr__'); raise AttributeError(name)
+class Asked(Thing):
+    def __getattribute__(self, name): ran.append('__getattribute__'); return super().__getattribute__(name)
+class Lists(Thing):
+    def __dir__(self): ran.append('__dir__'); return ['one']
+class Acts(Thing):
+    def act(self, *args): ran.append('act'); return 'text'
+    __iter__ = __len__ = __bool__ = __eq__ = __lt__ = __add__ = __neg__ = __getitem__ = __call__ = __repr__ = act
+class Meta(type):
+    def __getattr__(cls, name): ran.append('metaclass'); raise AttributeError(name)
+class Made(metaclass=Meta):
+    made = 'text'
+class Table(dict):
+    def keys(self): ran.append('keys'); return super().keys()
+    def values(self): ran.append('values'); return super().values()
+def function(argument=Acts()): pass
+lazy = types.ModuleType('lazy')
+def of_lazy(name): ran.append('module ' + name); warnings.warn('lazy'); raise AttributeError(name)
+lazy.__getattr__ = of_lazy
+thing, asks, asked, lists, acts, made, table = Thing(), Asks(), Asked(), Lists(), Acts(), Made(), Table(key='text')
+holder = types.SimpleNamespace(asks=asks, asked=asked, acts=acts, lazy=lazy)
+"""
+UNRUN = [
+    "thing.legacy.", "thing.legacy.upp", "thing.descriptor.", "Thing.descriptor.", "x = thing.legacy\nx.",
+    "asks.inner.", "asks.unknown.", "asked.inner.", "lists.one.", "lists.inner.zzz", "holder.asks.inner.",
+    "holder.asked.inner.", "acts[0].", "list(acts)[0].", "for x in acts:\n    x.", "a, b = acts\na.", "[*acts][0].",
+    "(not acts).", "(acts or 3).", "(acts == 1).", "x = acts == 1\nx.", "if acts == 3:\n    x = 'a'\nx.",
+    "if acts < 3:\n    x = 'a'\nx.", "(acts + 1).", "x = -acts\nx.", "acts().", "holder.acts[0].", "function(1, ",
+    "made.unknown.", "Made.unknown.", "table['key'].", "for x in table:\n    x.", "x = lazy\nx.", "lazy.zzz",
+    "x = holder.lazy\nx.",
+]  # fmt: skip
+
+
+def run_by_completions(jedi: str) -> dict[str, str]:
+    """Return what of the user's code runs as each of UNRUN is completed."""
+    ran = {}
+    with start_kernel(env={"IPYMINI_USE_JEDI": jedi}) as kernel:
+        kernel.execute(SPIES)
+        for code in UNRUN:
+            kernel.execute("ran.clear()")
+            asked = kernel.send("complete_request", code=code, cursor_pos=len(code))
+            assert kernel.reply(asked)["status"] == "ok"
+            assert kernel.outputs(asked) == ["status:busy", "status:idle"]
+            ran[code] = "".join(kernel.execute("ran")[1])
+    return ran
+
+
+def test_jedi_runs_nothing_that_ipythons_evaluation_policy_refuses() -> None:
+    # given: what IPython's own matchers run; its policy lets some through (descriptors that are no properties)
+    let_through = run_by_completions("0")
+    assert {let_through[code] for code in UNRUN if "legacy" in code or "unknown" in code} == {"execute_result:[]"}
+
+    assert run_by_completions("") == let_through
+    assert run_by_completions("1") == let_through
+
+
+@pytest.mark.parametrize("jedi", ["", "1"])
+def test_a_policy_that_lets_completions_run_code_is_heard(jedi: str) -> None:
+    with start_kernel(env={"IPYMINI_USE_JEDI": jedi}) as kernel:
+        kernel.execute(SPIES + "\n%config IPCompleter.evaluation = 'unsafe'")
+        assert complete(kernel, "thing.legacy.upp")["matches"] == ["upper"]
+        kernel.execute("%config IPCompleter.evaluation = 'minimal'")
+        assert complete(kernel, "thing.legacy.upp")["matches"] == []
+
+
+@pytest.mark.parametrize("jedi", ["", "1"])
+def test_what_a_completion_warns_of_is_shown_to_nobody_and_the_filters_stay(jedi: str) -> None:
+    with start_kernel(env={"IPYMINI_USE_JEDI": jedi}) as kernel:
+        kernel.execute("import types, warnings\nold = types.ModuleType('old')")
+        kernel.execute(
+            "def given(name):\n warnings.warn('old', FutureWarning)\n return 'text'\nold.__getattr__ = given"
+        )
+        kernel.execute("import IPython.core.completer; filters = list(warnings.filters)")
+        asked = kernel.send("complete_request", code="old.name.upp", cursor_pos=12)
+        assert kernel.reply(asked)["matches"] == ["upper"]  # the policy lets modules be asked
+        assert kernel.outputs(asked) == ["status:busy", "status:idle"]
+        assert kernel.execute("filters == warnings.filters")[1] == ["execute_result:True"]
+
+
+@pytest.mark.parametrize(
+    ("setup", "code", "match"),
+    [
+        ("import re", "re.compile('x').finda", "findall"),
+        ("import threading", "threading.current_thread().nam", "name"),
+        ("import numpy", "numpy.ndarray.resh", "reshape"),
+        ("", "'text'.upper().low", "lower"),
+        ("", "[1, 2][0].bit_l", "bit_length"),
+        ("numbers = [1, 2]", "numbers[0].bit_l", "bit_length"),
+        ("table = {'key': 'text'}", "x = table['key']\nx.upp", "upper"),
+        ("class Plain:\n  def __init__(self): self.text = 'text'\nplain = Plain()", "plain.text.upp", "upper"),
+    ],
+)
+@pytest.mark.parametrize("jedi", ["", "1"])
+def test_what_reading_tells_is_still_completed(jedi: str, setup: str, code: str, match: str) -> None:
+    with start_kernel(env={"IPYMINI_USE_JEDI": jedi}) as kernel:
+        assert kernel.execute(setup)[0]["status"] == "ok"
+        assert match in complete(kernel, code)["matches"]
+
+
 def test_an_object_that_breaks_completion_does_not_break_the_kernel(kernel: KernelUnderTest) -> None:
     kernel.execute("class Bad:\n def __dir__(self): raise RuntimeError\n def __getattr__(self, name): 1/0\nbad = Bad()")
     assert complete(kernel, "bad.x")["status"] == "ok"

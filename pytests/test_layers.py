@@ -24,10 +24,22 @@ FLOORS = [
         "processes",
         "signals",
         "turns",
+        "workers",
         "guard",
     ],
     ["iopub", "stdin", "streams"],
-    ["bridge", "startup", "completion", "shell", "lean", "runs", "display", "errors", "compiler"]  # IPython's half
+    [
+        "bridge",
+        "startup",
+        "completion",
+        "completer",
+        "shell",
+        "lean",
+        "runs",
+        "display",
+        "errors",
+        "compiler",
+    ]  # IPython's half
     + ["history", "archive", "magics", "comms", "compat", "roles", "standins", "gui"]
     + [
         "debugger",
@@ -55,7 +67,9 @@ ARROWS = {
     "lane": {"context", "frames", "waits"},
     "nesting": {"frames"},
     "channels": {"subscribers"},
+    "workers": {"frames", "lane"},
     "bridge": {"shell", "completion", "comms", "compiler", "errors", "runs", "startup"},
+    "completion": {"completer"},
     "history": {"archive"},
     "lean": {"compiler", "display", "history", "magics"},
     "shell": {"errors", "gui", "history", "lean", "runs"},
@@ -93,13 +107,13 @@ OUTSIDE = {
     "jupyter_core": {"kernelspec", "shell", "magics", "launcher", "connect", "doctor"},
     "jupyter_client": {"magics", "compat", "connect", "doctor"},
     "tornado": {"compat"},
-    "jedi": {"completion"},
+    "jedi": {"completion", "completer"},
     "psutil": {"processes"},
     "cryptography": {"launcher"},
     "Cryptodome": {"launcher"},
 }
 
-THREADS = {"lane", "channels", "debugger", "archive"}  # who may start one
+THREADS = {"lane", "workers", "channels", "debugger", "archive"}  # who may start one
 
 # Rooms with nothing that runs on a thread of the kernel's own while cells run: they see what a cell does to builtins.
 NOT_WHILE_CELLS_RUN = {"__init__", "dap", "guard", "originals", "registration", "shadows"}
