@@ -190,10 +190,12 @@ class Bridge:
 
     # ---- language ----------------------------------------------------------------------
 
+    @door
     def complete(self, code: str, cursor_pos: int) -> Content:
         """Return the content of complete_reply. Any thread. Spec: "Completion"."""
         return self._completion.complete(code, cursor_pos)
 
+    @door
     def inspect(self, code: str, cursor_pos: int, detail_level: int = 0, omit_sections: Any = ()) -> Content:
         """Return the content of inspect_reply. Any thread. Spec: "Introspection"."""
         name = token_at_cursor(code, cursor_pos)
@@ -210,6 +212,7 @@ class Bridge:
             bundle.pop("text/html", None)
         return {**found, "found": True, "data": bundle}
 
+    @door
     def is_complete(self, code: str) -> Content:
         """Return the content of is_complete_reply. Any thread. Spec: "Code completeness"."""
         status, indent = self.shell.check_complete(code)

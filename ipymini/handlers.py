@@ -84,30 +84,44 @@ async def execute_request(kernel: "Kernel", request: Request) -> Content:
 
 @handles("complete_request", on=BOTH)
 async def complete_request(kernel: "Kernel", request: Request) -> Content:
-    """What could stand at the cursor. Spec: "Completion". `cursor_pos` counts code points; without: the end."""
+    """What could stand at the cursor. Spec: "Completion". `cursor_pos` counts code points; without: the end.
+
+    Interrupted, it is nothing, and no error: frontends ask while the user types, and would show it.
+    """
     code = request.text("code")
-    return kernel.bridge.complete(code, request.integer("cursor_pos", default=len(code)))
+    cursor = max(0, min(request.integer("cursor_pos", default=len(code)), len(code)))
+    try:
+        return await kernel.ask(request, lambda: kernel.bridge.complete(code, cursor))
+    except KeyboardInterrupt:
+        return {"matches": [], "cursor_start": cursor, "cursor_end": cursor, "metadata": {}}
 
 
 @handles("inspect_request", on=BOTH)
 async def inspect_request(kernel: "Kernel", request: Request) -> Content:
     """Documentation for the object under the cursor. Spec: "Introspection".
 
-    Reply: {status, found: bool, data: mime bundle, metadata}. An unknown name is `found: False`, not an error.
+    Reply: {status, found: bool, data: mime bundle, metadata}. An unknown name is `found: False`, not an error; so is
+    one whose inspection is interrupted.
     """
     code = request.text("code")
-    return kernel.bridge.inspect(
-        code,
-        request.integer("cursor_pos", default=len(code)),
-        detail_level=request.integer("detail_level", default=0),
-        omit_sections=request.content.get("omit_sections") or (),
-    )
+    cursor, detail_level = request.integer("cursor_pos", default=len(code)), request.integer("detail_level", default=0)
+    omit_sections = request.content.get("omit_sections") or ()
+    try:
+        return await kernel.ask(
+            request, lambda: kernel.bridge.inspect(code, cursor, detail_level=detail_level, omit_sections=omit_sections)
+        )
+    except KeyboardInterrupt:
+        return {"found": False, "data": {}, "metadata": {}}
 
 
 @handles("is_complete_request", on=BOTH)
 async def is_complete_request(kernel: "Kernel", request: Request) -> Content:
-    """Whether the code can run as it is. Spec: "Code completeness"."""
-    return kernel.bridge.is_complete(request.text("code"))
+    """Whether the code can run as it is. Spec: "Code completeness". An input transformer may be the user's."""
+    code = request.text("code")
+    try:
+        return await kernel.ask(request, lambda: kernel.bridge.is_complete(code))
+    except KeyboardInterrupt:
+        return {"status": "unknown"}
 
 
 @handles("history_request", on=BOTH)

@@ -39,6 +39,7 @@ from ipymini.messages import (
     reply_type,
 )
 from ipymini.stdin import INTERRUPTED, Stdin
+from ipymini.workers import Workers
 
 if TYPE_CHECKING:
     from ipymini.bridge import Bridge
@@ -53,14 +54,14 @@ LANGUAGE = frozenset(
 )
 EARLY = frozenset({"kernel_info_request", "connect_request", "interrupt_request", "shutdown_request", "usage_request"})
 SHELL_ONLY = LANGUAGE | {"execute_request"}  # run on a shell's lane whichever channel they come on
-RESCUED = LANGUAGE | {"kernel_info_request", "connect_request"}  # do not wait for a cell that blocks
+RESCUED = LANGUAGE | {"kernel_info_request", "connect_request"}  # do not wait for what blocks their lane
 COMM_ANSWERS = frozenset({"comm_msg", "comm_close"})  # may belong to another subshell than their header says
 PATIENCE = 0.1  # seconds that a debug_request waits for the one before it
 GRACE = 0.05  # seconds that a language request waits for its own lane
 FAREWELL = 0.5  # seconds between the reply to a cell that says `exit` and the end
 DEADLINE = 0.9  # seconds that running cells may hold up a shutdown
 OWN_SIGNAL = 2.0  # seconds within which our own SIGINT is handled, unless C code holds the main thread or ignores it
-SUBSHELL_DEADLINE = 0.2  # seconds that each subshell may hold it up when the main shell has ended
+SUBSHELL_DEADLINE = 0.2  # seconds that each other lane may hold it up when the main shell has ended
 LAST_DEADLINE = 1.8  # seconds that exit functions may hold it up
 INSIST = 1.0  # seconds between the interrupts of a cell whose subshell has been deleted
 IDLE_SECOND = 1.0  # seconds of quiet after which slow imports are made in the background
@@ -108,6 +109,7 @@ class Kernel:
         )
         self.control = Lane("ipymini-control", self._serve_control)
         self.language = Lane("ipymini-language", self.handle)
+        self.beside = Workers("ipymini-beside", self.channels.later)  # runs what the language lane is asked
         self.subshells: dict[str, Lane] = {}
         self.detours: dict[str, str] = {}  # client session -> the subshell that its cells go to for now; replaced
         self.descriptors: streams.Descriptors | None = None
@@ -286,7 +288,9 @@ class Kernel:
         """Waiting requests, the rooms above, exit functions, last words, sockets."""
         self.begin_stopping()
         children = self._children()
-        for lane in children:
+        self.beside.interrupt()
+        self.language.stop()
+        for lane in (*children, *([self.language] if self.language.thread else [])):
             lane.join(SUBSHELL_DEADLINE)  # their last replies leave before the sockets close
         self._lanes_ended = True
         for lane in (self.main, self.language, self.control, *children):
@@ -344,10 +348,9 @@ class Kernel:
             if target is None or target in self.subshells:  # else it has been deleted since
                 request = _sent_to(target, request)
         lane = self._lane_for(request)
-        occupied = lane.is_occupied
         if not lane.post(request):
             self.control.post(request)  # it ended as we looked: control says that it is unknown
-        elif occupied and request.msg_type in RESCUED and self._bridge is not None:
+        elif request.msg_type in RESCUED and self._bridge is not None:
             self.channels.later(GRACE, lambda: self._rescue(lane, request))
 
     def _lane_for(self, request: Request) -> Lane:
@@ -367,7 +370,7 @@ class Kernel:
         return self.subshells.get(request.subshell_id or "", self.main)
 
     def _rescue(self, lane: Lane, request: Request) -> None:
-        """A cell blocks the lane: completion, inspection and a new client's first words go elsewhere. I/O thread."""
+        """Something blocks the lane: completion, inspection and a new client's first words go elsewhere. I/O thread."""
         if lane.take(request):
             self.language.start_once()
             self.language.post(request)
@@ -419,6 +422,16 @@ class Kernel:
             with context.handling(waiting):
                 self._refuse(waiting, {"status": "aborted"})
         self._afterwards(request)
+
+    async def ask(self, request: Request, question: Callable[[], Content]) -> Content:
+        """Return what a question is answered that may run user code: a `__dir__`, a `__repr__`.
+
+        An interrupt ends it with KeyboardInterrupt, and beside a lane that is busy with another it holds up nobody.
+        """
+        if self.language.is_current_thread:
+            return await self.beside.run(question)
+        with self.lane_of(request).interruptible(request):
+            return question()
 
     async def _answer(self, request: Request) -> Content | None:
         handler = HANDLERS.get((request.channel, request.msg_type))
@@ -481,8 +494,7 @@ class Kernel:
         if self.main.is_occupied or monotonic() - self._quiet_since < IDLE_SECOND:
             self.channels.later(IDLE_SECOND, self._prime_when_idle)
             return
-        self.language.start_once()
-        self.language.call(self.bridge.prime)
+        self.beside.start(self.bridge.prime)
 
     def ask_exit(self) -> None:
         """`exit` was called in a cell, or at the start: stop once its reply is on its way."""
@@ -493,7 +505,7 @@ class Kernel:
     def on_sigint(self, signum: int, frame: FrameType | None) -> None:
         """Handle SIGINT: end what runs on every lane. Takes no lock; child lanes are left to the I/O thread."""
         ours, self._struck_until = monotonic() < self._struck_until, 0.0
-        if (self.subshells or self._leaving) and not ours and not self.main.is_looking_again:
+        if (self.subshells or self._leaving or self.language.thread) and not ours and not self.main.is_looking_again:
             self.channels.call_first(self._interrupt_children)
         self.main.on_sigint(signum, frame)
 
@@ -505,7 +517,7 @@ class Kernel:
     @property
     def is_running(self) -> bool:
         """Whether an interrupt would end something."""
-        return any(lane.is_running for lane in (self.main, *self._children()))
+        return self.beside.is_running or any(lane.is_running for lane in (self.main, *self._children()))
 
     def interrupt(self, *, children: bool = True) -> None:
         """End what runs on every lane; nothing if nothing runs. Any thread.
@@ -527,7 +539,8 @@ class Kernel:
             signal.pthread_kill(self.main.ident, signal.SIGINT)
 
     def _interrupt_children(self) -> bool:
-        """End what runs on child lanes; return whether something does."""
+        """End what runs on child lanes, and beside all lanes; return whether a child lane has something."""
+        self.beside.interrupt()
         busy = [lane for lane in self._children() if lane.is_running]
         for lane in busy:
             lane.interrupt()

@@ -3,8 +3,8 @@
 Theory. `post` puts a request into the queue and wakes the loop; `_pump`, on the loop, starts what may start. A
 request of a *serial* type (execute_request) waits for the one before it. Others start in their turn, and while a
 serial one is suspended in an `await` they overtake those serial ones that still wait: that is how comm messages
-are handled while a cell awaits. `_pump` runs again right after the first step of a serial request, so it knows
-whether that one has finished or is suspended.
+are handled while a cell awaits. `_pump` runs again right after the first step of what it has started, so it knows
+whether that has finished or is suspended; and until then all else stays in the queue, from which others may take it.
 
 Interrupts. User code runs above a *door*: a function marked with `@door`, inside `with lane.interruptible()`.
 On the main thread the SIGINT handler looks at the interrupted stack, from the top:
@@ -115,6 +115,7 @@ class Lane:
         self._look_again = look_again  # ask for `on_sigint` in so many seconds; None: no signals on this lane
         self._looking_again_for: Request | None = None
         self._serial: dict[Request, asyncio.Task[None] | None] = {}  # what runs: one, or more while unlocked
+        self._starting = False  # what has been started last has not made its first step yet
         self._extra = 0  # how many serial requests beyond the first may run now
         self._doors: dict[Request, asyncio.Task[None] | None] = {}
         self._latched: Request | None = None
@@ -313,19 +314,24 @@ class Lane:
         if self._stopping:
             loop.stop()
             return
-        while not any(task is None for task in self._serial.values()):  # None: has not made its first step yet
-            request = self._next()
-            if request is None:
-                if self._ending and not self.is_occupied:
-                    self._stopping = True
-                    loop.stop()
-                return
-            serial = request.msg_type in SERIAL
-            if serial:
-                self._serial[request] = None
-            loop.create_task(self._one(request, serial), context=self.context)
-            if serial:
-                loop.call_soon(self._pump)
+        if self._starting:
+            return  # `_go_on` will call this
+        request = self._next()
+        if request is None:
+            if self._ending and not self.is_occupied:
+                self._stopping = True
+                loop.stop()
+            return
+        serial = request.msg_type in SERIAL
+        if serial:
+            self._serial[request] = None
+        self._starting = True
+        loop.create_task(self._one(request, serial), context=self.context)
+        loop.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        self._starting = False
+        self._pump()
 
     def _next(self) -> Request | None:
         queue = self.queue
@@ -381,7 +387,7 @@ class Lane:
                         self._step = before
                         shot, self._shot = self._shot, False
                     if shot:
-                        _let_it_strike()
+                        let_it_strike()
                     break
                 except KeyboardInterrupt:
                     struck = True  # in these lines, and it is meant for the cell
@@ -487,7 +493,7 @@ class Lane:
             if hits:
                 self._owed = None
                 self._shot = True
-                _set_async_exception(self.ident or 0, KeyboardInterrupt)
+                set_async_exception(self.ident or 0, KeyboardInterrupt)
                 if self._waker is not None:
                     self._waker.wake()
         if self.loop is not None and found not in ("ours", "neutral"):  # else: not yet; it will be looked at again
@@ -630,7 +636,7 @@ class Interruptible:
                     if lane._latched is self._request:
                         lane._latched = None
                 if shot:
-                    _let_it_strike()
+                    let_it_strike()
                 break
             except KeyboardInterrupt:
                 continue  # set by another thread just before the door closed: it has struck, in time
@@ -644,13 +650,14 @@ class Interruptible:
                 raise KeyboardInterrupt
 
 
-def _set_async_exception(ident: int, kind: type[BaseException]) -> None:
+def set_async_exception(ident: int, kind: type[BaseException]) -> None:
+    """Raise an exception in another thread, some bytecodes later; in one that waits in C, when that has ended."""
     import ctypes  # 2 ms, and only child lanes need it
 
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(kind))
 
 
-def _let_it_strike() -> None:
+def let_it_strike() -> None:
     """Run the bytecode at which an exception that is set for this thread, and has not struck yet, strikes.
 
     To withdraw it, with NULL, has a price up to Python 3.12: the interpreter goes on looking for it, in every thread,

@@ -1012,6 +1012,26 @@ def test_an_interrupt_at_a_breakpoint_ends_the_cell_and_nothing_else(client, how
     client.works_still()
 
 
+LISTS = "class Lists:\n    def __dir__(self):\n        return ['one_name']\nlists = Lists()"
+
+
+@pytest.mark.parametrize("how", ["signal", "message"])
+def test_an_interrupt_at_a_breakpoint_in_a_completion_ends_the_completion_and_nothing_else(client, how):
+    kernel = client.kernel
+    client.outcome(client.run(LISTS))
+    client.break_at(LISTS, 3)
+    asked = kernel.send("complete_request", code="lists.", cursor_pos=6)
+    client.stopped()
+    with promptly(0.5):
+        kernel.interrupt() if how == "signal" else kernel.ask_to_interrupt()
+        assert kernel.reply(asked)["matches"] == []
+
+    client.break_at(LISTS)
+    assert kernel.reply(kernel.send("complete_request", code="lists.", cursor_pos=6))["matches"] == ["one_name"]
+    assert client.outcome(client.run("1/0")) == "ZeroDivisionError"
+    client.works_still()
+
+
 def test_the_traceback_of_an_interrupted_stop_shows_the_users_frames_only(client):
     client.break_at(FUNCTION, 2)
     cell = client.run(FUNCTION)

@@ -96,6 +96,27 @@ def test_nothing_overtakes_executes_that_do_not_await(serving: Any) -> None:
     assert log == ["begin a", "end a", "begin b", "end b", "begin c", "end c"]
 
 
+@pytest.mark.parametrize("kind", ["execute_request", "comm_msg"])
+def test_what_waits_for_another_stays_in_the_queue_and_can_be_taken(serving: Any, kind: str) -> None:  # Q10
+    holding, go = threading.Event(), threading.Event()
+    first, second, third = request("a", kind), request("b", "comm_msg"), request("c", "comm_msg")
+
+    async def holds(request: Request) -> None:
+        holding.set()
+        assert go.wait(SOON)
+
+    served = serving(a=holds)
+    assert served.lane._started.wait(SOON)
+    # All are there before the lane looks into its queue.
+    served.lane.loop.call_soon_threadsafe(lambda: [served.lane.post(one) for one in (first, second, third)])
+    assert holding.wait(SOON)
+    assert served.lane.take(second)
+    go.set()
+    for _ in range(2):
+        assert served.done.acquire(timeout=SOON), served.log
+    assert served.log == ["begin a", "end a", "begin c", "end c"]
+
+
 def test_what_a_request_sets_in_a_contextvar_the_next_one_sees(serving: Any) -> None:
     variable = contextvars.ContextVar("variable", default=0)
     seen = []

@@ -22,6 +22,7 @@ FLOORS = [
         "processes",
         "signals",
         "turns",
+        "workers",
         "guard",
     ],
     ["iopub", "stdin", "streams"],
@@ -63,6 +64,7 @@ ARROWS = {
     "context": {"frames"},
     "lane": {"context", "frames", "waits"},
     "nesting": {"frames"},
+    "workers": {"frames", "lane"},
     "bridge": {"shell", "completion", "comms", "compiler", "errors", "runs", "startup"},
     "completion": {"completer"},
     "history": {"archive"},
@@ -108,7 +110,7 @@ OUTSIDE = {
     "Cryptodome": {"launcher"},
 }
 
-THREADS = {"lane", "channels", "debugger", "archive"}  # who may start one
+THREADS = {"lane", "workers", "channels", "debugger", "archive"}  # who may start one
 
 ROOMS = sorted(path.stem for path in PACKAGE.glob("*.py"))
 
