@@ -39,11 +39,14 @@ def install(debugger: Callable[[], Stops | None]) -> Callable[[], None]:
     settle_pydevd()
     finder = _PdbFinder()
     sys.meta_path.insert(0, finder)
+    if all(name in sys.modules for name in finder.modules):  # imported by the program around an embedded kernel
+        finder.adapt()
 
     def undo() -> None:
         if sys.breakpointhook is hook:
             sys.breakpointhook = before
         sys.meta_path.remove(finder)
+        finder.undo()
 
     return undo
 
@@ -56,6 +59,7 @@ def settle_pydevd() -> None:
     """
     use_monitoring = os.environ.get("IPYMINI_SYS_MONITORING", "0")
     os.environ["PYDEVD_USE_SYS_MONITORING"] = "1" if use_monitoring.lower() in ("1", "true", "yes") else "0"
+    os.environ.setdefault("PYDEVD_USE_FRAME_EVAL", "NO")  # debugpy would say so, but after an embedded kernel for good
     os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
     os.environ.setdefault("PYDEVD_IPYTHON_COMPATIBLE_DEBUGGING", "1")
 
@@ -64,6 +68,9 @@ class _PdbFinder:
     """Makes `pdb` IPython's, which knows about cells and colours, when it is imported: at start it would cost 15 ms."""
 
     modules = ("pdb", "IPython.core.debugger")  # the second imports the first; whichever is done last does it
+
+    def __init__(self) -> None:
+        self._before: list[tuple[ModuleType, str, Any]] = []
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         """Return the module's own spec, with a loader that looks at the two modules afterwards."""
@@ -74,13 +81,15 @@ class _PdbFinder:
             execute = spec.loader.exec_module
 
             def exec_module(module: ModuleType) -> None:
+                del spec.loader.exec_module  # type: ignore[union-attr]  # the module keeps its loader, which would keep us
                 execute(module)
-                self._adapt()
+                self.adapt()
 
             spec.loader.exec_module = exec_module  # type: ignore[method-assign]
         return spec
 
-    def _adapt(self) -> None:
+    def adapt(self) -> None:
+        """Change the two modules, if both are there."""
         pdb = sys.modules.get("pdb")
         if "IPython.core.debugger" not in sys.modules:
             import_module("IPython.core.debugger")  # comes back here
@@ -88,8 +97,15 @@ class _PdbFinder:
         if pdb is not None and hasattr(debugger, "set_trace"):  # else it is still being imported
             from ipymini.cellpdb import CellPdb
 
-            pdb.Pdb = debugger.Pdb = debugger.InterruptiblePdb = CellPdb  # type: ignore[attr-defined]
-            pdb.set_trace = debugger.set_trace  # type: ignore[attr-defined]
+            changes = {(pdb, "Pdb"): CellPdb, (debugger, "Pdb"): CellPdb, (debugger, "InterruptiblePdb"): CellPdb}
+            for (module, name), value in {**changes, (pdb, "set_trace"): debugger.set_trace}.items():
+                self._before.append((module, name, getattr(module, name)))
+                setattr(module, name, value)
+
+    def undo(self) -> None:
+        """Give back what the modules had."""
+        for module, name, value in reversed(self._before):
+            setattr(module, name, value)
 
 
 def _open_ipdb(frame: FrameType) -> None:

@@ -369,6 +369,7 @@ class Channels:
             crashed = False
         except BaseException:
             log.critical("the I/O thread crashed: the kernel cannot go on", exc_info=True)
+            self._closing = True  # nobody waits for room any more
         finally:
             for channel, socket in self._sockets.items():
                 if channel != "hb":

@@ -13,6 +13,7 @@ import re
 import threading
 import tokenize
 import warnings
+from _thread import get_ident
 from collections.abc import Iterator
 from contextlib import suppress
 from types import GetSetDescriptorType, ModuleType
@@ -163,12 +164,12 @@ class _Quiet:
     """
 
     def __enter__(self) -> None:
-        self._ident, self._filter = threading.get_ident(), ("ignore", self, Warning, None, 0)
+        self._ident, self._filter = get_ident(), ("ignore", self, Warning, None, 0)
         warnings.filters.insert(0, self._filter)  # type: ignore[attr-defined]
 
     def match(self, text: str) -> bool:
         """Whether a warning is to be ignored; stands where a regular expression for its text would."""
-        return threading.get_ident() == self._ident
+        return get_ident() == self._ident
 
     def __exit__(self, *raised: object) -> None:
         self._ident = 0  # a cell may have a copy of the filters

@@ -1,7 +1,7 @@
 """context: which request caused what runs now. Knows nothing of what a request asks for.
 
 One ContextVar says it. Tasks copy their creator's context by themselves; threads and executor items do
-not (before free-threaded 3.14), so `install()` makes them inherit this one variable, and only this one:
+not, so `install()` makes them inherit this one variable, and only this one:
 a thread that inherited numpy's or decimal's context would compute other numbers than it does elsewhere.
 With IPYMINI_THREAD_OUTPUT=latest they do not inherit: then their output goes to the latest cell.
 """
@@ -19,7 +19,7 @@ from typing import Any
 
 from ipymini.frames import transparent
 from ipymini.messages import Content, Request
-from ipymini.originals import __builtins__, contextmanager  # noqa: F401
+from ipymini.originals import __builtins__, contextmanager, suppress  # noqa: F401
 
 _request: ContextVar[Request | None] = ContextVar("ipymini_request", default=None)
 _latest: Request | None = None  # the main lane's running or last request; written by its thread only
@@ -108,6 +108,14 @@ def drive(request: Request, work: Coroutine[Any, Any, None]) -> Generator[Any, A
             error = thrown
 
 
+def current_task() -> "asyncio.Task[Any] | None":
+    """Return the running task of this thread's running loop, also one written in Python, as nest_asyncio makes them.
+
+    Since 3.14 asyncio keeps those apart, and `asyncio.current_task` knows only its own, in C.
+    """
+    return tasks.current_task() or getattr(tasks, "_py_current_task", tasks.current_task)()
+
+
 def standing() -> tuple[asyncio.AbstractEventLoop | None, "asyncio.Task[Any] | None"]:
     """Return the loop and the task that asyncio holds to be running on this thread."""
     loop = events._get_running_loop()
@@ -128,7 +136,7 @@ def put_right(loop: asyncio.AbstractEventLoop | None, task: "asyncio.Task[Any] |
 
 def install() -> Callable[[], None]:
     """Let threads and executor items inherit the cause from whoever started them; return the undo."""
-    if getattr(sys.flags, "thread_inherit_context", False) or os.environ.get("IPYMINI_THREAD_OUTPUT") == "latest":
+    if os.environ.get("IPYMINI_THREAD_OUTPUT") == "latest":
         return lambda: None
     start, bootstrap = threading.Thread.start, threading.Thread._bootstrap_inner  # type: ignore[attr-defined]
     submit, add_done_callback = ThreadPoolExecutor.submit, Future.add_done_callback
@@ -140,11 +148,19 @@ def install() -> Callable[[], None]:
         start(self)
 
     def inheriting_bootstrap(self: threading.Thread) -> None:
-        _request.set(self.__dict__.pop("_ipymini_request", None))
+        request, its_own = self.__dict__.pop("_ipymini_request", None), getattr(self, "_context", None)
+        if its_own is None:
+            _request.set(request)
+        elif _request not in its_own:  # since 3.14 `run` is called in a Context: an empty, a given or an inherited one
+            with suppress(RuntimeError):  # given, and in use: the thread cannot run, as it will say itself
+                its_own.run(_request.set, request)
         bootstrap(self)
 
     @transparent
     def inheriting_submit(self: ThreadPoolExecutor, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        interpreters = sys.modules.get("concurrent.futures.interpreter")
+        if interpreters is not None and isinstance(self, interpreters.InterpreterPoolExecutor):
+            return submit(self, fn, *args, **kwargs)  # other interpreters know no cells, and take no closures
         request = _request.get()
 
         @transparent

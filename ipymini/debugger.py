@@ -11,7 +11,6 @@ import asyncio
 import concurrent.futures
 import logging
 import os
-import threading
 import traceback
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -39,6 +38,7 @@ from ipymini.commands import (
 )
 from ipymini.frames import Called
 from ipymini.messages import IpyminiError, Request
+from ipymini.originals import EventLoop, threading
 from ipymini.quirks import hide
 from ipymini.tracer import Stop, Tracer
 from ipymini.variables import Explorer, said
@@ -88,6 +88,7 @@ class Debugger:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
+        self._parted = threading.Event()  # `stop` has taken leave of pydevd
         self._seq = 0
         self.cause: Request | None = None
         self.session = Session()
@@ -154,14 +155,16 @@ class Debugger:
         """End the session and the thread, within a second. A second call is harmless."""
         with self._starting:
             loop, self._loop = self._loop, None
-        if loop is not None and self._thread is not None:
+        if loop is not None:
             loop.call_soon_threadsafe(loop.stop)
-            self._thread.join(0.5)
         if self.session.adapter is not None:
             ending = threading.Thread(target=self.tracer.disconnect(), name="ipymini-debugger-end", daemon=True)
             hide(ending)
             ending.start()
             ending.join(0.3)
+        self._parted.set()
+        if self._thread is not None:
+            self._thread.join(0.5)
         self.undo()
         for path in self.dumped:
             with suppress(OSError):  # the frontend has deleted it, or something else lies beside it
@@ -173,7 +176,7 @@ class Debugger:
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         with self._starting:
             if self._loop is None:
-                self._loop = asyncio.new_event_loop()
+                self._loop = EventLoop()
                 self._thread = threading.Thread(
                     target=self._run, args=(self._loop,), name="ipymini-debugger", daemon=True
                 )
@@ -189,9 +192,11 @@ class Debugger:
             for task in tasks:
                 task.cancel()
             loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
-        finally:
+            self._parted.wait(0.5)  # pydevd's threads wait for each other, half a second, if we hang up first
             if self.session.adapter is not None:
                 self.session.adapter.close()
+                loop.run_until_complete(asyncio.sleep(0))  # the socket is closed in the next turn
+        finally:
             loop.close()
 
     # ---- one request -------------------------------------------------------------

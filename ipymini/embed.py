@@ -122,6 +122,7 @@ def _serve(
         log.warning("ignored options: %s", sorted(options))
     undo.enter_context(_log_to_stderr())
     undo.enter_context(_path_restored())
+    undo.enter_context(_sys_restored())
     undo.enter_context(_names_tidied(module.__dict__))
     undo.enter_context(_outside_of_loops())
     if names is not None:
@@ -210,6 +211,17 @@ def _path_restored() -> Iterator[None]:
     yield
     if "" in sys.path and not had_it:
         sys.path.remove("")
+
+
+@contextmanager
+def _sys_restored() -> Iterator[None]:
+    """Take back what IPython says in `sys`: that there is a prompt, and how a cell failed, which keeps all of us."""
+    names = ("ps1", "ps2", "ps3", "last_type", "last_value", "last_traceback", "last_exc")
+    before = {name: getattr(sys, name) for name in names if hasattr(sys, name)}
+    yield
+    for name in names:
+        vars(sys).pop(name, None)
+    vars(sys).update(before)
 
 
 @contextmanager

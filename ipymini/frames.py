@@ -131,7 +131,11 @@ def _is_standard(path: str) -> bool:
 
 
 def verdict(stack: Iterable[Called]) -> str:
-    """Say what a stack is doing: "ours", "user" (a door below, user code above), "neutral", or "outside"."""
+    """Say what a stack is doing: "ours", "user" (a door below, user code above), "neutral", or "outside".
+
+    "outside-user" is code of a task that blocks the lane's loop, "elsewhere" code that no lane stands below: a
+    greenlet of a cell's, or the loop of gevent's that runs them, has a stack of its own.
+    """
     foreign = strange = False  # strange: and not of the standard library, which the debugger's own code uses, too
     for code, names in stack:
         if code in _safe:
@@ -150,4 +154,4 @@ def verdict(stack: Iterable[Called]) -> str:
         if not module.startswith(_NEUTRAL):
             foreign = True
             strange = strange or not _is_standard(code.co_filename)
-    return "user" if foreign else "outside"  # a greenlet's stack ends where it was started: nothing of ours is below
+    return "elsewhere" if foreign else "outside"

@@ -366,7 +366,7 @@ class Pump:
         """Let the toolkit handle what waits, and show its errors. Passes a KeyboardInterrupt on."""
         try:
             self.toolkit.pump(SLICE)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a "Quit" button ends no kernel
             sys.excepthook(type(error), error, error.__traceback__)
             self._failures += 1
             if self._failures >= TOO_MANY:

@@ -8,7 +8,6 @@ their own; the I/O thread calls `route` and the deadline. `busy`, replies and `i
 import atexit
 from asyncio import CancelledError
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,7 +33,7 @@ from ipymini.messages import (
     error_content,
     reply_type,
 )
-from ipymini.originals import __builtins__, logger, os, signal, threading, time  # noqa: F401
+from ipymini.originals import Future, __builtins__, logger, os, signal, threading, time  # noqa: F401
 from ipymini.stdin import INTERRUPTED, Stdin
 from ipymini.workers import Workers
 
@@ -62,6 +61,7 @@ SUBSHELL_DEADLINE = 0.2  # seconds that each other lane may hold it up when the 
 LAST_WORDS = 0.3  # seconds that the control lane has for its last replies
 LAST_DEADLINE = 1.8  # seconds that exit functions may hold it up
 INSIST = 1.0  # seconds between the interrupts of a cell whose subshell has been deleted
+PRESSING = 0.1  # seconds between the interrupts of what runs while the kernel stops
 IDLE_SECOND = 1.0  # seconds of quiet after which slow imports are made in the background
 
 Value = TypeVar("Value")
@@ -266,13 +266,15 @@ class Kernel:
 
     def _press_on(self) -> None:
         """Interrupt until the main lane has ended: user code may catch one, or be between two cells. I/O thread."""
-        if self._lanes_ended:
-            return
+        if not self._lanes_ended:
+            self._press_once()
+            self.channels.later(PRESSING, self._press_on)
+
+    def _press_once(self) -> None:
         self.stdin.abandon_all(KernelStopping("the kernel shuts down"))
         for lane in (self.main, self.language, *self._children()):
             lane.stop()
         self.interrupt(children=False)
-        self.channels.later(0.1, self._press_on)
 
     def _close(self) -> None:
         """The end of the ladder, on the main lane's thread; whatever fails on the way, our children end last."""
@@ -339,6 +341,14 @@ class Kernel:
         if self._owns_process and (crashed or self._dying):
             processes.end_group()
             os._exit(1 if crashed else 0)
+        if crashed:  # the process is a program's, which goes on
+            self._end_lanes()
+
+    def _end_lanes(self) -> None:
+        """End what runs, and `run` with it, now that no timer can do it. On the I/O thread, as its last act."""
+        self.begin_stopping()
+        while not (self._lanes_ended or self.main.join(PRESSING)):
+            self._press_once()
 
     # ---- messages in -----------------------------------------------------------
 

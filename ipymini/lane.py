@@ -12,6 +12,8 @@ On the main thread the SIGINT handler looks at the interrupted stack, from the t
   - a door, with a frame of somebody else above it: raise KeyboardInterrupt here and now;
   - no door: the cell is suspended; cancel its task and wake the loop (a task of the cell that blocks the loop in
     synchronous code gets the KeyboardInterrupt as well; one of an earlier cell survives);
+  - neither a door nor the loop: a cell has switched to a greenlet, which has a stack of its own. As above a door:
+    gevent hands a KeyboardInterrupt on to the cell;
   - nothing is being served: nothing happens.
 A latch belongs to one request. It is honoured when that request opens its door, or at the next look, and forgotten
 when the request has been served. On other threads there is no signal: PyThreadState_SetAsyncExc takes its place,
@@ -353,7 +355,7 @@ class Lane:
 
     async def _one(self, request: Request, serial: bool) -> None:
         if serial:
-            self._serial[request] = asyncio.current_task()
+            self._serial[request] = context.current_task()
         try:
             work = self._handle(request)
             await context.drive(request, work if self._waker is None else self._in_steps(request, work))
@@ -436,20 +438,28 @@ class Lane:
             return
         request = context.own()
         found = verdict(own_stack(frame))
-        if self._doors and found in ("user", "outside", "outside-user"):
+        if found == "elsewhere":
+            request = self._in_progress()
+        struck = found == "user" or (found == "elsewhere" and request in self._doors)
+        if self._doors and found in ("user", "elsewhere", "outside", "outside-user"):
             self._latched = self._owed = None
             self._interrupted.update(self._doors)
             assert self.loop is not None
-            if found == "user" and request not in self._doors:
-                request = next(iter(self._doors))  # a greenlet has a context of its own
-            self.loop.call_soon_threadsafe(self._cancel_suspended, request if found == "user" else None)
-            if found == "user" or (found == "outside-user" and request in self._doors):
+            self.loop.call_soon_threadsafe(self._cancel_suspended, request if struck else None)
+            if struck or (found == "outside-user" and request in self._doors):
                 raise KeyboardInterrupt
             return
         waiting = next(iter(self._serial or self._doors), None)
         self._latch(request if request in self._serial or request in self._doors else waiting)
         if self._doors and self._look_again is not None:
             self._look_again(RETRY)
+
+    def _in_progress(self) -> Request | None:
+        """Return the request that blocks the loop, where no context says so: each greenlet has one of its own."""
+        for request, task in self._doors.items():
+            if task is not None and getattr(task.get_coro(), "cr_running", False):
+                return request
+        return None
 
     @property
     def is_looking_again(self) -> bool:
@@ -494,7 +504,7 @@ class Lane:
             if self._held(self.ident or 0, stack):
                 return
             found, step = verdict(stack), self._step
-            hits = found == "outside-user" or (found == "user" and step in self._doors)
+            hits = found == "outside-user" or (found in ("user", "elsewhere") and step in self._doors)
             self._order = order = object()
             # Latched until it has struck: the thread moves on while we decide, into the kernel or out of its loop.
             self._latch(None if hits else step if step in self._doors else next(iter(self._doors)))
@@ -519,7 +529,7 @@ class Lane:
     def _give_way(self, frame: FrameType | None) -> None:
         """Look again, here and now; `frame` is the one that called the kernel. On the lane's thread."""
         found = verdict(own_stack(frame))
-        if found not in ("user", "outside-user"):
+        if found not in ("user", "outside-user", "elsewhere"):
             return
         if self._look_again is not None:
             self._looking_again_for = self._latched
@@ -618,7 +628,7 @@ class Interruptible:
     def __enter__(self) -> None:
         lane, request = self._lane, self._request
         self._standing = context.standing()
-        task = asyncio.current_task() if lane.loop is not None and lane.is_current_thread else None
+        task = context.current_task() if lane.loop is not None and lane.is_current_thread else None
         with lane._gate:
             lane._doors[request] = task
             if lane._waker is not None:

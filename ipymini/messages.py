@@ -34,7 +34,7 @@ class UnknownSubshell(IpyminiError):
     ename = "UnknownSubshellError"  # the name that ipykernel gave it, which frontends know
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)  # its repr would be as long as its content
 class Request:
     """One message from a frontend, as the spec's "General Message Format" lists it.
 

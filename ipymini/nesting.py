@@ -19,6 +19,7 @@ from types import ModuleType
 from typing import Any
 from weakref import ref
 
+from ipymini.context import put_right, standing
 from ipymini.frames import shielded
 from ipymini.originals import __builtins__  # noqa: F401
 
@@ -30,19 +31,18 @@ class outside_task:
     """Run a plain cell's code as if no task ran it: `anyio.run` and sniffio look for a current task.
 
     The loop still counts as running, so `asyncio.create_task` and `get_running_loop` work.
+    What the code leaves behind is put right: since 3.14 only a task of the running loop can be entered again.
     """
 
     @shielded
     def __enter__(self) -> None:
-        self._loop = events._get_running_loop()
-        self._task = tasks.current_task(self._loop) if self._loop is not None else None
+        self._standing = self._loop, self._task = standing()
         if self._loop is not None and self._task is not None:
             tasks._leave_task(self._loop, self._task)
 
     @shielded
     def __exit__(self, *ignored: object) -> None:
-        if self._loop is not None and self._task is not None:
-            tasks._enter_task(self._loop, self._task)
+        put_right(*self._standing)
 
 
 class outside_loop(outside_task):
@@ -52,11 +52,6 @@ class outside_loop(outside_task):
     def __enter__(self) -> None:
         super().__enter__()
         events._set_running_loop(None)
-
-    @shielded
-    def __exit__(self, *ignored: object) -> None:
-        events._set_running_loop(self._loop)
-        super().__exit__()
 
 
 # By thread: the innermost loop; each thread writes its own entry. Weak: an interrupt may leave one.
@@ -77,6 +72,7 @@ def install(is_ours: Callable[[asyncio.AbstractEventLoop], bool]) -> Callable[[]
         (asyncio, "run"),
         (runners, "run"),
         (runners.Runner, "run"),
+        (runners.Runner, "close"),  # its `gather` takes the running loop for its own, since 3.14
         (base_events.BaseEventLoop, "run_forever"),
         (base_events.BaseEventLoop, "run_until_complete"),
     ]
@@ -114,15 +110,26 @@ def install(is_ours: Callable[[asyncio.AbstractEventLoop], bool]) -> Callable[[]
         stepping = made.setdefault(function, stepping_outside(function))  # one `run`, in both places: it pickles
         setattr(owner, name, remembering(stepping) if name == "run_forever" else stepping)
 
-    def change(anyio: ModuleType) -> None:
-        anyio.run = stepping_outside(anyio.run)  # type: ignore[attr-defined]
+    nothing = ModuleType("nothing")
+
+    def change(module: ModuleType) -> None:
+        before.append((module, "run", module.run))
+        module.run = stepping_outside(module.run)  # type: ignore[attr-defined]
 
     after_import = AfterImport("anyio._core._eventloop", change)
     sys.meta_path.insert(0, after_import)
+    for name in ("anyio", "anyio._core._eventloop"):  # imported by the program around an embedded kernel
+        if "run" in vars(sys.modules.get(name, nothing)):
+            change(sys.modules[name])
 
     def undo() -> None:
+        nonlocal is_ours
+        is_ours = lambda loop: False  # noqa: E731  # who has taken one of our functions along must not keep a kernel
         sys.meta_path.remove(after_import)
+        anyio = sys.modules.get("anyio", nothing)
         for owner, name, function in before:
+            if vars(anyio).get(name) is getattr(owner, name):  # it takes its functions over when they are asked for
+                anyio.run = function  # type: ignore[attr-defined]
             setattr(owner, name, function)
 
     return undo
@@ -144,6 +151,7 @@ class AfterImport:
             execute = spec.loader.exec_module
 
             def execute_and_change(module: ModuleType) -> None:
+                del spec.loader.exec_module  # type: ignore[union-attr]  # the module keeps its loader, which would keep us
                 execute(module)
                 self._change(module)
 

@@ -29,15 +29,28 @@ import threading
 import time
 from _socket import socketpair  # without `socket.socket` around it, which may be gevent's
 from asyncio import base_events, events, tasks
+from concurrent.futures import _base as futures
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-__all__ = ["EventLoop", "JSONEncoder", "Log", "asyncio", "contextmanager", "logger", "logging", "os", "private"]
+__all__ = [
+    "EventLoop",
+    "Future",
+    "JSONEncoder",
+    "Log",
+    "asyncio",
+    "contextmanager",
+    "logger",
+    "logging",
+    "os",
+    "private",
+]
 __all__ += ["select", "signal", "suppress", "threading", "time"]
 
 Kind = TypeVar("Kind", bound=type)
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
     from contextlib import contextmanager, suppress
 else:
     __builtins__ = dict(vars(builtins))
@@ -93,6 +106,7 @@ if not TYPE_CHECKING:
     threading = _copy(threading, threading.Condition, threading.Event, threading.Thread, functions=True)
     contextlib = _copy(contextlib, contextlib._GeneratorContextManager, contextlib.suppress, functions=True)
     contextmanager, suppress = contextlib.contextmanager, contextlib.suppress
+    Future = _copy(futures, futures.Future, threading=threading, time=time).Future
     select = _copy(select)
     _copy(selectors, select=select, math=_copy(math))
     tasks = _copy(tasks, functions=True)

@@ -31,6 +31,13 @@ def forget_dead_threads() -> None:
                 del active[ident]
 
 
+def forget_all_threads() -> None:
+    """After a session: let pydevd keep no thread any more. It keeps all that it has seen, and what these lead to."""
+    from _pydevd_bundle import pydevd_constants
+
+    pydevd_constants._thread_id_to_thread_found.clear()
+
+
 def is_kernels(frame: FrameType | None) -> bool:
     """Whether a line belongs to the kernel's own work, or to a library at work for it: no user code called it."""
     while frame is not None:

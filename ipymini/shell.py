@@ -315,11 +315,18 @@ class ZMQInteractiveShell(LeanShell):
     def install(self) -> Callable[[], None]:
         """Set what Python asks for by itself: display hook, except hook, names in builtins; return the undo."""
         before = sys.displayhook, sys.excepthook
-        sys.displayhook, sys.excepthook = self.displayhook, self.excepthook
+        show: Callable[..., Any] = self.excepthook
+
+        def excepthook(*error: Any) -> None:
+            show(*error)
+
+        sys.displayhook, sys.excepthook = self.displayhook, excepthook
         self.builtin_trap.activate()
 
         def undo() -> None:
+            nonlocal show
             sys.displayhook, sys.excepthook = before
+            show = before[1]  # each thread keeps the hook that was there when it was made, and would keep all of us
             self.builtin_trap.deactivate()
             for name in ("display", "__IPYTHON__"):
                 builtins.__dict__.pop(name, None)

@@ -11,6 +11,7 @@ Shared fields of Tracer: `stops` (a thread adds and removes its own entry; other
 adds and discards).
 """
 
+import atexit
 import dis
 import logging
 import os
@@ -31,6 +32,7 @@ from ipymini.quirks import (
     STATE_RUN,
     Hurry,
     dap_id,
+    forget_all_threads,
     go_on,
     hide_service_threads,
     is_kernels,
@@ -44,6 +46,7 @@ from ipymini.quirks import (
 log = logging.getLogger("ipymini.tracer")
 
 PYDEVD = ("ipymini.tracer", "pydevd", "_pydev")  # modules whose frames run nothing of the user's
+LEAVING = 0.2  # seconds that one of pydevd's threads may take to end
 WAITS = ("threading", "ipymini.waits")  # modules that both sides wait in
 
 
@@ -173,8 +176,18 @@ class Tracer:
         pydevd.SetupHolder.setup = None
         self.causes.clear()
         self._struck.clear()
-        # Apart from its half second of waiting, all this is what pydevd.stoptrace() does.
-        return lambda: db.dispose_and_kill_all_pydevd_threads(wait=False)
+
+        def dispose() -> None:
+            # Apart from its half second of waiting, all this is what pydevd.stoptrace() does.
+            atexit.unregister(pydevd.stoptrace)  # each session registers it anew
+            threads = list(db.created_pydb_daemon_threads)
+            db.dispose_and_kill_all_pydevd_threads(wait=False)
+            db.created_pydb_daemon_threads = {}  # reader and writer would wait for each other, for half a second
+            for thread in threads:
+                thread.join(LEAVING)
+            forget_all_threads()
+
+        return dispose
 
     def _forget_after_fork(self) -> None:
         """In a forked child nobody listens: a breakpoint there would wait for ever."""

@@ -10,12 +10,11 @@ sleeps, is struck when that ends.
 import contextvars
 from asyncio import wrap_future
 from collections.abc import Callable
-from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from ipymini.frames import stack_of, verdict
 from ipymini.lane import let_it_strike, set_async_exception
-from ipymini.originals import __builtins__, threading  # noqa: F401
+from ipymini.originals import Future, __builtins__, threading  # noqa: F401
 
 MOST = 30  # threads at a time: what is asked beyond them is as if it had been interrupted
 PATIENCE = 0.1  # seconds between an interrupt and the end of what it meets

@@ -120,7 +120,7 @@ def test_a_contextvar_set_in_a_cell_is_seen_in_the_next(kernel: KernelUnderTest,
     assert shell("await asyncio.create_task(reads()), v.get()")[1] == ["execute_result:(3, 2)"]
 
 
-@pytest.mark.parametrize("module", ["nest_asyncio"])
+@pytest.mark.parametrize("module", ["nest_asyncio", "nest_asyncio2"])
 def test_nest_asyncio_is_harmless(own_kernel: KernelUnderTest, module: str) -> None:
     kernel = own_kernel
     subshell_id = kernel.reply(kernel.send("create_subshell_request", channel="control"))["subshell_id"]

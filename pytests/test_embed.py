@@ -176,61 +176,181 @@ def test_what_cells_assign_is_put_into_the_namespace_that_was_given(program: Any
     assert embedding.end() == ("{'given': 2, 'new': 3}\n", "")
 
 
-FACTS = """
-import asyncio, builtins, gc, getpass, signal, time
+SNAPSHOT = """
+import asyncio, atexit, builtins, concurrent.futures, gc, getpass, linecache, logging, signal, subprocess, time, warnings
+import comm, traitlets.config
+from asyncio import base_events, runners
+from concurrent.futures import Future, ThreadPoolExecutor
 
-def facts():
+PLACES = [  # what the kernel, IPython or debugpy may put something into; a module is looked at only if it is imported
+    (sys, "stdin stdout stderr __stdout__ __stderr__ displayhook excepthook breakpointhook unraisablehook"),
+    (sys, "ps1 ps2 ps3 last_type last_value last_traceback last_exc"),
+    (builtins, " ".join(dir(builtins))), (getpass, "getpass"), (comm, "create_comm get_comm_manager"),
+    (threading.Thread, "start _bootstrap _bootstrap_inner run join"), (threading, "_allocate_lock Lock excepthook"),
+    (threading, "_start_new_thread _start_joinable_thread"), (ThreadPoolExecutor, "submit"),
+    (Future, "add_done_callback"), (time, "sleep"), (subprocess.Popen, "wait"), (subprocess, "_fork_exec"),
+    (os, "system fork forkpty execv execve spawnv posix_spawn"), (asyncio, "run"), (runners, "run"),
+    (runners.Runner, "run"), (base_events.BaseEventLoop, "run_forever run_until_complete call_soon"),
+    (linecache, "checkcache getlines getline updatecache"), (warnings, "showwarning formatwarning"),
+    (traitlets.config.Application, "instance initialized _instance"),
+    (traitlets.config.SingletonConfigurable, "instance initialized _instance"),
+    ("pdb", "Pdb set_trace"), ("IPython.core.debugger", "Pdb InterruptiblePdb set_trace"),
+    ("IPython", "get_ipython embed"), ("anyio", "run"), ("anyio._core._eventloop", "run"),
+    ("IPython.core.interactiveshell", "InteractiveShell.instance InteractiveShell._instance"),
+]
+
+def own(owner, name):
+    for part in name.split("."):
+        owner = vars(owner).get(part) if isinstance(owner, type) else getattr(owner, part, None)
+    return owner
+
+def snapshot():
     gc.collect()
-    return [
-        sorted(thread.name for thread in threading.enumerate()), len(os.listdir("/proc/self/fd")),
-        [str(signal.getsignal(n)) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGURG)], signal.set_wakeup_fd(-1),
-        list(map(id, (sys.stdout, sys.stderr, sys.displayhook, sys.excepthook, sys.breakpointhook, builtins.input,
-                      getpass.getpass, threading.Thread.start, time.sleep, sys.modules["__main__"]))),
-        sorted(os.environ.items()), sys.path, [os.readlink(f"/proc/self/fd/{n}") for n in (1, 2)],
-        hasattr(builtins, "get_ipython"), sys.meta_path[:1] == first_finder,
-    ]
-first_finder = sys.meta_path[:1]
+    local = asyncio.get_event_loop_policy()._local
+    seen = {
+        "threads": sorted(thread.name for thread in threading._active.values()), "cwd": os.getcwd(), "argv": list(sys.argv),
+        "signals": [signal.getsignal(number) for number in sorted(signal.valid_signals())], "path": list(sys.path),
+        "wakeup": signal.set_wakeup_fd(-1), "environ": dict(os.environ), "meta_path": list(sys.meta_path),
+        "path_hooks": list(sys.path_hooks), "trace": [sys.gettrace(), threading.gettrace(), sys.getprofile()],
+        "filters": [one for one in warnings.filters if one[2].__name__ != "ProvisionalCompleterWarning"], "ours": [name for name in sys.modules if name.startswith("ipykernel")],
+        "1 and 2": [os.readlink(f"/proc/self/fd/{number}") for number in (1, 2)], "main": sys.modules["__main__"],
+        "policy": asyncio.get_event_loop_policy(), "loop": getattr(local, "_loop", None), "gc": gc.isenabled(),
+        "running": asyncio._get_running_loop(), "switch": sys.getswitchinterval(), "limit": sys.getrecursionlimit(),
+        "loggers": [(name, found.level, list(found.handlers), found.propagate)
+                    for name, found in [("root", logging.root), *sorted(logging.root.manager.loggerDict.items())]
+                    if not isinstance(found, logging.PlaceHolder) and (found.level or found.handlers)],
+    }
+    for owner, names in PLACES:
+        module = sys.modules.get(owner) if isinstance(owner, str) else owner
+        if module is not None:
+            seen.update({f"{getattr(module, '__name__', owner)}.{name}": own(module, name) for name in names.split()})
+    return seen
+
+at_exit = []  # Python does not tell
+register, unregister = atexit.register, atexit.unregister
+
+def registering(function, *args, **options):
+    at_exit.append(function)
+    return register(function, *args, **options)
+
+def unregistering(function):
+    at_exit[:] = [one for one in at_exit if one != function]
+    unregister(function)
+
+atexit.register, atexit.unregister = registering, unregistering
+
+def open_descriptors():
+    return len(os.listdir("/proc/self/fd"))
+
+def alive():
+    gc.collect()
+    return sorted(f"{type(one).__module__}.{type(one).__name__}" for one in gc.get_objects() if type(one).__module__ in
+                  ["ipymini.kernel", "ipymini.bridge", "ipymini.channels", "ipymini.lane", "ipymini.debugger",
+                   "ipymini.shell"])
+
+def differences(before, after):
+    # {name: [what is gone, what is new]}; of lists and dicts what differs in them
+    found = {}
+    for name in [name for name in {**before, **after} if before.get(name) != after.get(name)]:
+        old, new = before.get(name), after.get(name)
+        if isinstance(old, dict):
+            old, new = list(old.items()), list(new.items())
+        if isinstance(old, list):
+            old, new = [one for one in old if one not in new], [one for one in new if one not in old]
+        found[name] = [str(old)[:500], str(new)[:500]]
+    return found
 """
 
 THRICE = (
-    FACTS
+    SNAPSHOT
     + """
+LATE = ["pdb", "anyio", "anyio._core._eventloop", "IPython", "IPython.core.debugger", "IPython.core.interactiveshell"]
+if IMPORTED:
+    for name in LATE:
+        __import__(name)
+
 def once():
     ipymini.embed_kernel(connection_file=FILE, local_ns={})
-before = facts()
+before = snapshot()
+told = []
 for turn in range(3):
     if OFF_MAIN:
         thread = threading.Thread(target=once)
-        thread.start(); thread.join()
+        thread.start(); thread.join(); del thread
     else:
         once()
-    if turn == 0:
-        settled = facts()  # imports keep descriptors of their own
-after = facts()
-same = [a == b for a, b in zip(before, after)]
-print(same, settled[1] == after[1], [a for a, b in zip(after, before) if a != b])
+    told.append([alive(), open_descriptors(), len(at_exit)])
+after = snapshot()
+if not IMPORTED:  # the cells have: what is in these modules is their own
+    for name in [name for name in after if name.startswith(tuple(LATE)) and name not in before]:
+        after.pop(name)
+    from IPython.core import debugger
+    import pdb, anyio
+    whose = [pdb.Pdb, pdb.set_trace, debugger.Pdb, debugger.InterruptiblePdb, anyio.run, anyio._core._eventloop.run]
+    after["whose"] = sorted({one.__module__ for one in whose})
+    before["whose"] = ["IPython.core.debugger", "anyio._core._eventloop", "pdb"]
+print(json.dumps({"differences": differences(before, after), "alive": [kinds for kinds, *_ in told],
+                  "grows": [told[-1][1] - told[0][1], told[-1][2] - told[0][2]]}))
 """
 )
 
+USES = """if True:
+    import anyio, asyncio, comm, getpass, os, pdb, subprocess, sys, threading, time, warnings
+    from concurrent.futures import ThreadPoolExecutor
+    async def three(): return 3
+    async def both(): return [await asyncio.sleep(0, 1), await three()]
+    assert anyio.run(three) == asyncio.run(three()) == 3
+    thread = threading.Thread(target=time.sleep, args=(0,)); thread.start(); thread.join()
+    with ThreadPoolExecutor(1) as pool: assert pool.submit(abs, -3).result() == 3
+    subprocess.run(["true"], check=True); assert os.system("true") == 0
+    import ipykernel.kernelapp, ipykernel.comm
+    from traitlets.config import Application
+    kernel = Application.instance().kernel
+    assert Application.initialized()
+    comm.create_comm("nobody").close()
+    from IPython.core import debugger
+    assert pdb.Pdb is debugger.Pdb and pdb.Pdb.__module__ == 'ipymini.cellpdb', pdb.Pdb
+    sys.displayhook(3)
+"""
 
+
+@pytest.mark.parametrize("imported", [False, True], ids=["", "imported"])
 @pytest.mark.parametrize("where", ["main", "thread"])
-def test_afterwards_everything_is_as_before_each_time(program: Any, where: str) -> None:  # L12, L9
-    embedding = program(f"OFF_MAIN = {where == 'thread'}\n{THRICE}")
+def test_afterwards_everything_is_as_before_each_time(program: Any, where: str, imported: bool) -> None:  # L12, L9
+    embedding = program(f"OFF_MAIN, IMPORTED = {where == 'thread'}, {imported}\n{THRICE}")
 
     for _ in range(3):
         kernel = embedding.connect()
-        assert kernel.execute("import asyncio; await asyncio.sleep(0); 1 + 1")[1] == ["execute_result:2"]
+        used = kernel.reply(kernel.send("execute_request", code=USES))
+        assert used["status"] == "ok", "\n".join(used["traceback"])
+        assert kernel.execute("import asyncio; (await both())[1] + 1")[1] == ["execute_result:4"]
+        kernel.execute("1 / 0")
         subshell = kernel.reply(kernel.send("create_subshell_request", channel="control"))["subshell_id"]
-        in_subshell = kernel.send("execute_request", code="3", header={"subshell_id": subshell})
+        in_subshell = kernel.send("execute_request", code="time.sleep(0.01); 3", header={"subshell_id": subshell})
         assert kernel.outputs(in_subshell)[-2:] == ["execute_result:3", "status:idle"]
         kernel.reply(kernel.send("complete_request", code="pri", cursor_pos=3))
+        debug(kernel, "initialize")
+        debug(kernel, "attach")
+        code = "x = 1\nx + 1"
+        path = debug(kernel, "dumpCell", code=code)["sourcePath"]
+        debug(kernel, "setBreakpoints", source={"path": path}, breakpoints=[{"line": 2}])
+        cell = kernel.send("execute_request", code=code)
+        kernel.wait_for("iopub", "debug_event", text="stopped", msg_id=cell)
+        debug(kernel, "inspectVariables")
+        debug(kernel, "continue", threadId=1)
+        assert "execute_result:2" in kernel.outputs(cell)
         kernel.reply(kernel.send("shutdown_request", channel="control", restart=False))
 
     out, err = embedding.end()
-    same, settled, differing = out.partition("] ")[0] + "]", out.split("] ")[1].split(" ")[0], out
-    facts = json.loads(same.lower())
-    assert facts[:1] + facts[2:] == [True] * 9, (differing, err)
-    assert settled == "True", (out, err)
+    assert json.loads(out) == {"differences": {}, "alive": [[], [], []], "grows": [0, 0]}, err
+
+
+def debug(kernel: KernelUnderTest, command: str, **arguments: Any) -> dict[str, Any]:
+    """Ask the debugger; return the body of the answer."""
+    asked = {"type": "request", "seq": 1, "command": command, "arguments": arguments}
+    answer = kernel.reply(kernel.send("debug_request", channel="control", **asked))
+    assert answer["success"], answer
+    return dict(answer["body"])
 
 
 @pytest.mark.parametrize(
@@ -330,6 +450,45 @@ def test_stop_ends_a_running_cell_and_waits(program: Any) -> None:  # L2
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("where", ["main", "thread"])
+@pytest.mark.parametrize(
+    "then",
+    [
+        "",
+        "while True: pass",
+        "time.sleep(60)",
+        "await asyncio.sleep(60)",
+        "input()",
+        "1 / 0",
+        "while True: print('x' * 9999)",
+    ],
+)
+def test_a_crash_of_the_io_thread_ends_the_kernel_and_not_the_program(
+    program: Any, where: str, then: str
+) -> None:  # L8
+    embedding = program(f"""
+        def once():
+            ipymini.embed(connection_file=FILE, local_ns={{}})
+        if {where == "main"}:
+            once()
+        else:
+            serving = threading.Thread(target=once)
+            serving.start(); serving.join(); del serving
+        import gc; gc.collect()
+        kernels = [one for one in gc.get_objects() if type(one).__name__ == "Kernel"]
+        threads = [one.name for one in threading.enumerate() if type(one).__module__ != "zmq.utils.garbage"]  # pyzmq's
+        print("after", os.path.exists(FILE), threads, kernels, type(sys.stdout).__name__)
+    """)
+    kernel = embedding.connect()
+
+    crash = "import asyncio, sys, time; get_ipython().kernel.channels.later(0.1, sys.exit)"
+    kernel.send("execute_request", code=f"{crash}\n{then}", allow_stdin=True)
+
+    out, err = embedding.end()
+    assert out == "after False ['MainThread'] [] TextIOWrapper\n", err
+    assert "the I/O thread crashed: the kernel cannot go on" in err
+
+
 def test_it_serves_inside_of_a_running_loop_and_of_another_ipython(program: Any) -> None:
     embedding = program("""
         import asyncio, IPython
@@ -353,7 +512,7 @@ def test_it_serves_inside_of_a_running_loop_and_of_another_ipython(program: Any)
 
 def test_a_start_that_fails_raises_and_leaves_all_as_before(program: Any) -> None:  # L8
     embedding = program(f"""
-        {textwrap.indent(FACTS, " " * 8).strip()}
+        {textwrap.indent(SNAPSHOT, " " * 8).strip()}
         import socket
         from ipymini.messages import IpyminiError
         taken = socket.create_server(("127.0.0.1", 0))
@@ -364,9 +523,10 @@ def test_a_start_that_fails_raises_and_leaves_all_as_before(program: Any) -> Non
             except IpyminiError as error:
                 return str(error)
         said = attempt()
-        before = facts()
+        before, opened = snapshot(), open_descriptors()
         attempt()
-        print(said.replace(str(port), "PORT"), facts() == before, os.path.exists(FILE))
+        same = not differences(before, snapshot()) and open_descriptors() == opened and not alive()
+        print(said.replace(str(port), "PORT"), same, os.path.exists(FILE))
     """)
 
     out, err = embedding.end()

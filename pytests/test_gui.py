@@ -159,6 +159,14 @@ def test_an_interrupt_that_a_callback_swallows_ends_the_cell_all_the_same(window
     assert windows.execute("fake.left")[1] == ["execute_result:1"]
 
 
+def test_a_callback_that_exits_is_shown_and_the_windows_live(windows: KernelUnderTest) -> None:
+    """A "Quit" button, say, whose command is `sys.exit`."""
+    cell = windows.send("execute_request", code="fake.jobs.append(sys.exit); turns = fake.turns")
+    windows.wait_for("iopub", "stream", msg_id=cell, text="SystemExit")
+    code = "turns = fake.turns\nfor _ in range(100):\n    await asyncio.sleep(.05)\n    if fake.turns > turns: break\nfake.turns > turns"
+    assert windows.execute(code)[1] == ["execute_result:True"]
+
+
 def test_a_toolkit_that_always_fails_is_served_no_more(windows: KernelUnderTest) -> None:
     code = "def fail(seconds):\n    raise OSError('no display any more')\nfake.pump = fail"
     windows.send("execute_request", code=code)

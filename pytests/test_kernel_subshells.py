@@ -3,6 +3,7 @@
 import itertools
 import os
 import random
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -758,8 +759,15 @@ ROUTES = {
     "task": "import asyncio\nasync def task():\n while not go.is_set(): await asyncio.sleep(.001)\n says()\njob = asyncio.create_task(task())",
     "call_later": "import asyncio\ndef later():\n if go.is_set(): says()\n else: asyncio.get_running_loop().call_later(.001, later)\nasyncio.get_running_loop().call_soon(later)",
     "thread of a thread": "import threading; threading.Thread(target=lambda: threading.Thread(target=says).start()).start()",
+    "initializer": "from concurrent.futures import ThreadPoolExecutor; pool = ThreadPoolExecutor(1, initializer=says); _ = pool.submit(int)",
+    "thread pool": "from multiprocessing.pool import ThreadPool; pool = ThreadPool(1); _ = pool.apply_async(says)",
     "logging": "import logging, sys, threading\nlog = logging.Logger('ours'); log.addHandler(logging.StreamHandler(sys.stdout))\nthreading.Thread(target=lambda: (go.wait(20), log.warning('said'))).start()",
 }
+if sys.version_info >= (3, 14):  # a thread can be given the Context that it runs in
+    ROUTES |= {
+        "given context": "import contextvars, threading; threading.Thread(target=says, context=contextvars.Context()).start()",
+        "copied context": "import contextvars, threading; threading.Thread(target=says, context=contextvars.copy_context()).start()",
+    }
 
 
 @pytest.mark.parametrize("name", ROUTES)
@@ -820,6 +828,15 @@ def test_output_of_threads_can_go_to_the_latest_cell_instead() -> None:
         first = "import threading; go = threading.Event(); end = threading.Thread(target=lambda: (go.wait(20), print('said'))); end.start()"
         kernel.execute(first)
         assert kernel.execute("go.set(); end.join()")[1] == ["stdout:said\n"]
+
+
+def test_a_pool_writes_to_the_cell_of_each_item_also_where_threads_inherit_all_variables() -> None:
+    from harness import start_kernel
+
+    with start_kernel(env={"PYTHON_THREAD_INHERIT_CONTEXT": "1"}) as kernel:  # means something since 3.14
+        first = "from concurrent.futures import ThreadPoolExecutor; pool = ThreadPoolExecutor(1); pool.submit(print, 1).result()"
+        assert kernel.execute(first)[1] == ["stdout:1\n"]
+        assert kernel.execute("pool.submit(print, 2).result()")[1] == ["stdout:2\n"]
 
 
 # ---- fuzz -------------------------------------------------------------------------------------------

@@ -65,7 +65,7 @@ ARROWS = {
     "about": {"messages"},
     "context": {"frames"},
     "lane": {"context", "frames", "waits"},
-    "nesting": {"frames"},
+    "nesting": {"context", "frames"},
     "channels": {"subscribers"},
     "workers": {"frames", "lane"},
     "bridge": {"shell", "completion", "comms", "compiler", "errors", "runs", "startup"},

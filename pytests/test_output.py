@@ -1,5 +1,7 @@
 """Streams, displays and descriptors: every piece of text reaches its cell, once, whole and in order."""
 
+import sys
+
 import pytest
 from harness import KernelUnderTest
 
@@ -76,6 +78,13 @@ def test_threads_and_tasks_print_into_the_cell_that_started_them(kernel: KernelU
     assert text_of(kernel.execute(second)[1]) == "item\nmine\n"
     for word in ("thread", "subclass", "timer", "pool", "done", "task"):
         kernel.wait_for("iopub", "stream", msg_id=first, text=word)
+
+
+if sys.version_info >= (3, 14):  # there is no such pool before
+
+    def test_a_pool_of_interpreters_takes_items(kernel: KernelUnderTest) -> None:
+        code = "from concurrent.futures import InterpreterPoolExecutor\nwith InterpreterPoolExecutor(1) as pool: result = pool.submit(pow, 2, 5).result()\nresult"
+        assert kernel.execute(code)[1] == ["execute_result:32"]
 
 
 def test_a_thread_is_not_taken_for_an_ended_one_of_the_same_number(kernel: KernelUnderTest) -> None:  # P5, O3
