@@ -1102,12 +1102,23 @@ def test_fuzz() -> None:  # B6, B8, B9, Q1, I17
 
 def test_a_subshell_that_cannot_start_is_an_error_and_not_listed(own_kernel: KernelUnderTest) -> None:  # B1
     # given: no descriptors are left
-    limit = "import os, resource\nbefore = resource.getrlimit(resource.RLIMIT_NOFILE)\nresource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir('/proc/self/fd'))), before[1]))"
-    assert own_kernel.execute(limit)[0]["status"] == "ok"
+    take_all = """if True:
+        import os, resource
+        before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, before[1]))
+        taken = []
+        try:
+            while True:
+                taken.append(os.open("/dev/null", os.O_RDONLY))
+        except OSError:
+            pass
+    """
+    assert own_kernel.execute(take_all)[0]["status"] == "ok"
     # when
     refused = own_kernel.reply(own_kernel.send("create_subshell_request", channel="control"))
     # then
     listed = own_kernel.reply(own_kernel.send("list_subshell_request", channel="control"))
     assert (refused["status"], refused["ename"], listed["subshell_id"]) == ("error", "OSError", [])
-    assert own_kernel.execute("resource.setrlimit(resource.RLIMIT_NOFILE, before)")[0]["status"] == "ok"
+    give_back = "resource.setrlimit(resource.RLIMIT_NOFILE, before)\nfor one in taken: os.close(one)"
+    assert own_kernel.execute(give_back)[0]["status"] == "ok"
     run(own_kernel, create(own_kernel), "1")

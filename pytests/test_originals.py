@@ -13,13 +13,14 @@ from harness import DEADLINE, KernelUnderTest, start_kernel
 TOOLS = """
 def _tools():
     import importlib, os, _thread
-    module_of, partition, dict_of, base = importlib.import_module, str.rpartition, vars, BaseException
+    module_of, partition, dict_of = importlib.import_module, str.rpartition, vars
+    base, failure = BaseException, OSError
     say, show, read, write, start = print, display, os.read, os.write, _thread.start_new_thread
     gate, told = os.open({gate!r}, os.O_RDWR), os.open({told!r}, os.O_RDWR)
     broken = []
 
     def raises(*arguments, **options):
-        raise OSError("replaced")
+        raise failure("replaced")
 
     def shatter(names, manner):
         found = [(dict_of(module_of(partition(name, ".")[0])), partition(name, ".")[2]) for name in names]
