@@ -22,6 +22,23 @@ class CellPdb(InterruptiblePdb):
 
     _in_kernel = False  # whether the kernel itself is what is debugged: `breakpoint()` in its code
 
+    _interrupt: KeyboardInterrupt | None = None  # the one that met the prompt
+
+    def cmdloop(self, intro: Any = None) -> None:
+        """Ask for commands, until one lets the program go on, or an interrupt ends the debugger."""
+        try:
+            super().cmdloop(intro)  # type: ignore[no-untyped-call]
+        except KeyboardInterrupt as interrupt:
+            self._interrupt = KeyboardInterrupt(*interrupt.args)  # without the debugger's frames
+            raise
+
+    def interaction(self, *where: Any) -> None:
+        """Stop, and ask for commands; raise the interrupt that met the prompt: IPython only says that there was one."""
+        super().interaction(*where)  # type: ignore[no-untyped-call]
+        interrupt, self._interrupt = self._interrupt, None
+        if interrupt is not None:
+            raise interrupt
+
     def set_trace(self, frame: FrameType | None = None, **kwargs: Any) -> None:
         """Stop at `frame`, or in the caller."""
         frame = frame or sys._getframe(1)

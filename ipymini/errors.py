@@ -11,6 +11,7 @@ from opcode import opmap
 from types import TracebackType
 from typing import Any
 
+_PDBS = ("bdb", "pdb", "cmd", "IPython.core.debugger")
 _NOT_THE_USERS = ("ipymini.", "pydevd", "_pydev")  # modules
 
 # Past what the exception's class, or that one's class, has by these names.
@@ -65,7 +66,8 @@ def cut_ours(trace: TracebackType | None) -> None:
     """Cut off the frames, of ours or of the debugger's, that raised the KeyboardInterrupt: the user's are the last."""
     users = trace
     while trace is not None:
-        if not str(trace.tb_frame.f_globals.get("__name__", "")).startswith(_NOT_THE_USERS):
+        module = str(trace.tb_frame.f_globals.get("__name__", ""))
+        if not module.startswith(_NOT_THE_USERS) and module not in _PDBS:
             users = trace
         trace = trace.tb_next
     if users is not None:

@@ -12,6 +12,7 @@ import logging
 import sys
 from _thread import allocate_lock
 from collections.abc import Callable
+from functools import wraps
 from types import TracebackType
 from typing import Any
 from warnings import warn
@@ -38,6 +39,21 @@ log = logging.getLogger("ipymini.shell")
 def _of_run(name: str) -> Any:
     """Make a property of the shell that is a field of the current run."""
     return property(lambda shell: getattr(shell.run, name), lambda shell, value: setattr(shell.run, name, value))
+
+
+def _passing_interrupts_on(method: Any) -> Any:
+    """Let a method that shows the errors of what it runs (`%run`, `%%capture`) end its cell after an interrupt."""
+
+    @wraps(method)
+    def run_and_pass_on(shell: Any, *args: Any, **options: Any) -> Any:
+        before = shell.cell.shown[0]
+        result = method(shell, *args, **options)
+        shown = shell.cell.shown[0]
+        if shown is not before and isinstance(shown, KeyboardInterrupt) and shell.cell.was_interrupted():
+            raise shown
+        return result
+
+    return run_and_pass_on
 
 
 class ZMQInteractiveShell(LeanShell):
@@ -181,7 +197,8 @@ class ZMQInteractiveShell(LeanShell):
         except BaseException as caught:
             meant = self.as_interrupt(caught)
             self._failed(result, meant)
-            if not errors.is_quit(meant):  # the user has left the debugger
+            # Shown already: an interrupt of a cell within this one. Quit: the user has left the debugger.
+            if meant is not self.cell.shown[0] and not errors.is_quit(meant):
                 self.showtraceback((type(meant), meant, errors.trace_of(meant)), running_compiled_code=True)
         return True
 
@@ -360,6 +377,47 @@ class ZMQInteractiveShell(LeanShell):
             leave = getattr(self.kernel, "ask_exit", None)
             if leave is not None:
                 leave()
+
+    # ---- what runs in a cell, and shows its errors itself ----------------------------------
+
+    def system_piped(self, cmd: str) -> None:
+        """Run a command and show what it writes: `!cmd`. The exit code becomes `_exit_code`."""
+        if cmd.rstrip().endswith("&"):
+            raise OSError("Background processes not supported.")
+        self._run_command(self.var_expand(cmd, depth=1), terminal=True)
+
+    def system_raw(self, cmd: str) -> None:
+        """The same without a terminal, and commands may stay in the background."""
+        self._run_command(self.var_expand(cmd, depth=1), terminal=False)
+
+    system = system_piped
+
+    def getoutput(self, cmd: str, split: bool = True, depth: int = 0) -> Any:
+        """Run a command and return what it writes: `names = !cmd`, `!!cmd`, `%sx`."""
+        from IPython.utils.text import LSString, SList
+
+        if cmd.rstrip().endswith("&"):
+            raise OSError("Background processes not supported.")
+        written: list[str] = []
+        self._run_command(self.var_expand(cmd, depth=depth + 1), terminal=False, show=written.append)
+        text = "".join(written)
+        return SList(text.splitlines()) if split else LSString(text)
+
+    def _run_command(self, command: str, *, terminal: bool, show: Callable[[str], object] | None = None) -> None:
+        from ipymini import shellcommands
+
+        code = shellcommands.run(command, show or sys.stdout.write, terminal=terminal)
+        if show is None or self.system_raise_on_error:
+            self.user_ns["_exit_code"] = code
+        if self.system_raise_on_error and code:
+            from subprocess import CalledProcessError
+
+            raise CalledProcessError(code, command)
+
+    run_cell = _passing_interrupts_on(LeanShell.run_cell)
+    safe_execfile = _passing_interrupts_on(LeanShell.safe_execfile)
+    safe_execfile_ipy = _passing_interrupts_on(LeanShell.safe_execfile_ipy)
+    safe_run_module = _passing_interrupts_on(LeanShell.safe_run_module)
 
     # ---- windows -------------------------------------------------------------------------
 

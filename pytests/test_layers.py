@@ -40,7 +40,7 @@ FLOORS = [
         "errors",
         "compiler",
     ]  # IPython's half
-    + ["history", "archive", "magics", "comms", "compat", "roles", "standins", "gui"]
+    + ["history", "archive", "magics", "shellcommands", "comms", "compat", "roles", "standins", "gui"]
     + [
         "debugger",
         "commands",
@@ -72,7 +72,7 @@ ARROWS = {
     "completion": {"completer"},
     "history": {"archive"},
     "lean": {"compiler", "display", "history", "magics"},
-    "shell": {"errors", "gui", "history", "lean", "runs"},
+    "shell": {"errors", "gui", "history", "lean", "runs", "shellcommands"},
     "debugger": {"commands", "inspections", "adapter", "tracer", "quirks", "variables"},
     "commands": {"adapter", "quirks"},
     "inspections": {"commands", "variables"},

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from harness import KernelUnderTest, brief
+from harness import KernelUnderTest
 from jupyter_client.session import Session
 
 
@@ -291,14 +291,3 @@ def test_quitting_the_debugger_ends_the_cell_quietly(kernel: KernelUnderTest) ->
     reply, text, _ = session(kernel, "import pdb; pdb.set_trace()\nprint('af' + 'ter')", "q")
     assert "after" not in text
     assert kernel.execute("1 + 1")[1] == ["execute_result:2"]
-
-
-def test_an_interrupt_at_the_debuggers_prompt_leaves_the_kernel_usable(kernel: KernelUnderTest) -> None:  # I9, I22
-    cell = asking(kernel, "import pdb; pdb.set_trace()\nprint('after')")
-    kernel.interrupt()
-    if not kernel.reply_messages(cell):
-        kernel._until(lambda: bool(kernel.reply_messages(cell)) or len(questions(kernel, cell)) > 1, 10, "what follows")
-    if not kernel.reply_messages(cell):
-        kernel.send("input_reply", channel="stdin", value="q", parent=questions(kernel, cell)[-1]["header"])
-    kernel.reply(cell)
-    assert brief(kernel.iopub(cell)[-1]) == "status:idle"
