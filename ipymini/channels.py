@@ -522,6 +522,8 @@ class Channels:
             for position, frame in enumerate(frames):
                 flags = NOW if position == last else NOW_AND_MORE
                 _Backend.send(socket, frame, flags, size_of(frame) < self._zero_copy, False)
+        except zmq.ZMQError:
+            raise
         except Exception:
             raise _failure() from None
 
@@ -572,6 +574,8 @@ def _receive(socket: "zmq.Socket[bytes]") -> list[Any]:
     while more:
         try:
             frame = _Backend.recv(socket, NOW, False, False)
+        except zmq.ZMQError:
+            raise
         except Exception:
             raise _failure() from None
         more = frame.more  # and not RCVMORE: zmq looks that up in an enum, in Python
@@ -585,8 +589,11 @@ def _receive(socket: "zmq.Socket[bytes]") -> list[Any]:
 
 
 def _failure() -> zmq.ZMQError:
-    """Return the error of zmq's latest call. Its own cannot be made while a cell has taken `isinstance` away."""
-    number = zmq_errno()
+    """Return the error of zmq's latest call. Its own cannot be made while a cell has taken `isinstance` away.
+
+    Whatever pyzmq has called meanwhile may have set the system's errno to 0; then it was EAGAIN, the usual one.
+    """
+    number = zmq_errno() or zmq.EAGAIN
     kind = zmq.Again if number == zmq.EAGAIN else zmq.ZMQError
     failure: zmq.ZMQError = kind.__new__(kind)
     failure.errno, failure.strerror = number, zmq_strerror(number)

@@ -224,11 +224,9 @@ def test_a_subshells_figure_goes_to_the_subshells_cell(kernel: KernelUnderTest) 
     run(kernel, "%matplotlib inline")
     subshell = kernel.reply(kernel.send("create_subshell_request", channel="control"))["subshell_id"]
     try:
-        here, there = (
-            kernel.send("execute_request", code=f"{PLOT}plt.title('{name}'); None", header={"subshell_id": where})
-            for name, where in (("here", None), ("there", subshell))
-        )
-        for msg_id in (here, there):
+        for name, where in (("here", None), ("there", subshell)):  # not at once: pyplot's figures are the process's
+            code = f"{PLOT}plt.title('{name}'); None"
+            msg_id = kernel.send("execute_request", code=code, header={"subshell_id": where})
             assert kernel.reply(msg_id, DEADLINE)["status"] == "ok"
             shown = [message for message in kernel.iopub(msg_id, DEADLINE) if is_shown(message)]
             assert ["image/png" in message["content"]["data"] for message in shown] == [True]

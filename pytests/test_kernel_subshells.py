@@ -453,7 +453,7 @@ BUSY = {
     "loop of awaits": "import asyncio\nprint('on')\nwhile True: await asyncio.sleep(0)",
     "prints": "while True: print('on')",
     "flushed prints": "while True: print('on', flush=True)",
-    "logs": "import logging, sys\nlog = logging.Logger('log'); log.addHandler(logging.StreamHandler(sys.stdout))\nwhile True: log.warning('on')",
+    "logs": "import logging, sys\ndef logs():\n log = logging.Logger('log'); log.addHandler(logging.StreamHandler(sys.stdout))\n while True: log.warning('on')\nlogs()",  # names of cells are everybody's
     "input": "print('on'); input('?')",
     "subprocess": "import subprocess; print('on', flush=True); subprocess.run(['sleep', '60'])",
     "deaf subprocess": "import subprocess; print('on', flush=True); subprocess.run(['sh', '-c', 'trap : INT; sleep 60; sleep 60'], start_new_session=True)",

@@ -113,10 +113,12 @@ class Debugger:
         )
 
     def pause_on(self, exceptions):
-        """Choose this in the menu of "pause on exceptions"."""
+        """Choose this in the menu of "pause on exceptions", and wait until the kernel knows."""
+        self.forget()
         press_button(self.exceptions)
         self.page.locator(".lm-Menu-item", has_text=exceptions).click()
         expect(self.exceptions).to_have_attribute("aria-pressed", "true")
+        self.expect_answer('"command":"setExceptionBreakpoints"', '"success":true')
 
     def restart(self):
         """Restart the kernel, and wait until the page has told the new one of its breakpoints."""

@@ -62,7 +62,9 @@ def test_input_and_pdb_ask(open_page):
         ("ipdb>", "c", "Hello, Ada!"),
     ):
         expect(notebook.cell(0).locator(".jp-Stdin-prompt").last).to_contain_text(prompt)
-        field = notebook.cell(0).locator(".jp-Stdin-input").last
+        field = notebook.cell(0).locator(".jp-Stdin-input")
+        expect(field).to_have_count(1)  # the one before has gone
+        expect(field).to_have_value("")
         field.fill(text)
         field.press("Enter")
         expect(notebook.output(0)).to_contain_text(echo)
