@@ -15,7 +15,6 @@ import tokenize
 import warnings
 from _thread import get_ident
 from collections.abc import Iterator
-from contextlib import suppress
 from types import GetSetDescriptorType, ModuleType
 from typing import Any
 
@@ -47,7 +46,7 @@ class Completion:
         cursor_pos = max(0, min(cursor_pos, len(code)))
         import ipymini.completer  # noqa: F401  # whose import puts a filter of IPython's first
 
-        with _Quiet():
+        with _quiet:
             found = self._find(code, cursor_pos)
         content: Content = {
             "status": "ok",
@@ -157,24 +156,32 @@ class Completion:
 
 
 class _Quiet:
-    """Ignores what the calling thread warns of: the provisional API, and what is deprecated and completed nonetheless.
+    """Ignores what threads warn of as they complete: the provisional API, and what is deprecated all the same.
 
-    A filter of its own, because `catch_warnings` takes those of the whole process and gives back the earlier ones:
-    a cell that changes them meanwhile loses that.
+    A filter, because `catch_warnings` takes those of the whole process and gives back the earlier ones: a cell that
+    changes them meanwhile loses that. It stays, because `warn` goes through the list by position: when one goes, another
+    thread misses the next one.
     """
 
+    def __init__(self) -> None:
+        self._threads: set[int] = set()
+        self._filter = ("ignore", self, Warning, None, 0)
+
     def __enter__(self) -> None:
-        self._ident, self._filter = get_ident(), ("ignore", self, Warning, None, 0)
-        warnings.filters.insert(0, self._filter)  # type: ignore[attr-defined]
+        filters: Any = warnings.filters
+        if not filters or filters[0] is not self._filter:  # a cell has put one of its own before it
+            filters.insert(0, self._filter)
+        self._threads.add(get_ident())
 
     def match(self, text: str) -> bool:
         """Whether a warning is to be ignored; stands where a regular expression for its text would."""
-        return get_ident() == self._ident
+        return get_ident() in self._threads
 
     def __exit__(self, *raised: object) -> None:
-        self._ident = 0  # a cell may have a copy of the filters
-        with suppress(ValueError):
-            warnings.filters.remove(self._filter)  # type: ignore[attr-defined]
+        self._threads.discard(get_ident())
+
+
+_quiet = _Quiet()
 
 
 def _names(code: str, cursor_pos: int) -> Iterator[str]:

@@ -765,23 +765,43 @@ def test_completion_of_nothing_is_empty(main):
 
 
 # B4
-def test_two_threads_may_complete_at_once_and_leave_the_warning_filters_alone(main):
+def test_threads_complete_at_once_and_leave_a_cells_warning_filters_alone(main):
     import warnings
 
-    before, results = list(warnings.filters), []
-    threads = [
-        threading.Thread(
-            target=lambda: results.extend("print" in main.bridge.complete("pri", 3)["matches"] for _ in range(20))
-        )
-        for _ in range(3)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
+    class Warns:
+        def __dir__(self):
+            for _ in range(200):
+                warnings.warn("completed all the same", BytesWarning)
+            return ["legacy"]
 
-    assert results == [True] * 60
-    assert list(warnings.filters) == before
+    main.bridge.shell.user_ns["warns"] = Warns()
+    main.bridge.complete("pri", 3)  # the first one imports IPython's completer, which has filters of its own
+    failures, interval = [], sys.getswitchinterval()
+
+    def complete():
+        try:
+            for _ in range(10):
+                assert "print" in main.bridge.complete("pri", 3)["matches"]
+                assert "legacy" in main.bridge.complete("warns.leg", 9)["matches"]
+        except BaseException as failure:
+            failures.append(failure)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", BytesWarning)
+        before = [one for one in warnings.filters if one[0] != "ignore"]
+        sys.setswitchinterval(1e-6)
+        try:
+            threads = [threading.Thread(target=complete) for _ in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(60)
+        finally:
+            sys.setswitchinterval(interval)
+        assert not failures
+        assert [one for one in warnings.filters if one[0] != "ignore"] == before
+        with pytest.raises(BytesWarning):
+            warnings.warn("as the cell wants it", BytesWarning)
 
 
 def test_inspect_finds_the_callee_and_says_if_it_finds_nothing(main):

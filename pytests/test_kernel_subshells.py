@@ -246,7 +246,9 @@ def test_completion_in_all_subshells_at_once(kernel: KernelUnderTest, subshells:
         for code in ("some_long", "os.pat")
     ]
     for msg_id, expected in zip(asked, itertools.cycle(["some_long_name", "path"])):
-        assert expected in [match.rpartition(".")[2] for match in kernel.reply(msg_id)["matches"]]
+        reply = kernel.reply(msg_id)
+        assert reply["status"] == "ok", reply
+        assert expected in [match.rpartition(".")[2] for match in reply["matches"]]
 
 
 def test_cells_of_one_subshell_run_while_another_blocks(kernel: KernelUnderTest, subshells: list[str]) -> None:
@@ -1015,6 +1017,7 @@ class Fuzz:
             if reply.get("ename") == "UnknownSubshellError":
                 assert shell in self.deleted and len(said) == 2, story
             elif kind == "complete":
+                assert reply["status"] == "ok", story
                 assert "zip" in reply["matches"] or (reply["matches"] == [] and self.interrupts > interrupts), story
             elif kind in EXECUTES:
                 self.check_cell(kind, token, reply, said, story, interrupts)
