@@ -65,8 +65,8 @@ class Bridge:
             raise startup.BadOption(f"an option or a configuration file is wrong: {error}") from error
         uninstall = self.shell.install()
         self.comms, uninstall_comms = comms.install(iopub.send, kernel)
-        self._undo = [uninstall_comms, uninstall, restore_other_shell]
         self._completion = Completion(self.shell)
+        self._undo = [self._completion.uninstall, uninstall_comms, uninstall, restore_other_shell]
         if stdin is not None:
             from IPython.core.error import StdinNotImplementedError
 

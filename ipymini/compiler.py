@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache, lru_cache
+from typing import Any
 
 from IPython.core.compilerop import CachingCompiler
 
@@ -98,8 +99,20 @@ class CellCompiler(CachingCompiler):
         CPython 3.11 counts the depth of a tree in one place for all threads: where the collector lets another thread
         in, both fail with "SystemError: AST constructor recursion depth mismatch". The fuzz test shows if it is gone.
         """
+        self._extra.parsed = source
         with self._parsing:
             return super().ast_parse(source, filename, symbol)
+
+    def __call__(self, source: Any, filename: str, symbol: str, **options: Any) -> Any:
+        """Compile. The trees that a magic has parsed and calls `<timed exec>` or so get a name that has their lines."""
+        if filename[:1] == "<" and isinstance(source, ast.AST):
+            filename = self.cache(getattr(self._extra, "parsed", ""), getattr(self._extra, "number", 0))
+        return super().__call__(source, filename, symbol, **options)
+
+    def cache(self, transformed_code: str, number: int = 0, raw_code: str | None = None) -> str:
+        """Keep code for tracebacks and debuggers; return the file name it has there."""
+        self._extra.number = number
+        return super().cache(transformed_code, number, raw_code)
 
     def get_code_name(self, raw_code: str, transformed_code: str, number: int) -> str:
         """Return the name under which tracebacks and breakpoints know this cell."""

@@ -37,6 +37,7 @@ class Completion:
     def __init__(self, shell: Any):
         self._shell = shell
         self._lock = threading.Lock()
+        self._quiet = _Quiet()
         self._jedi = os.environ.get("IPYMINI_USE_JEDI", "")
         wanted = shell.config.get("IPythonKernel", {}).get("use_experimental_completions", True)
         self._types = os.environ.get("IPYMINI_EXPERIMENTAL_COMPLETIONS", "1") != "0" and str(wanted) != "False"
@@ -46,7 +47,7 @@ class Completion:
         cursor_pos = max(0, min(cursor_pos, len(code)))
         import ipymini.completer  # noqa: F401  # whose import puts a filter of IPython's first
 
-        with _quiet:
+        with self._quiet:
             found = self._find(code, cursor_pos)
         content: Content = {
             "status": "ok",
@@ -146,6 +147,10 @@ class Completion:
             return objects.get(name, _NOTHING)
         return self._shell.user_ns.get(name, vars(builtins).get(name, _NOTHING))
 
+    def uninstall(self) -> None:
+        """Leave nothing behind in Python's own modules."""
+        self._quiet.uninstall()
+
     def prime(self) -> None:
         """Make the completer and import jedi: its first completion takes a second. Not under the lock."""
         self.complete("pri", 3)
@@ -159,8 +164,8 @@ class _Quiet:
     """Ignores what threads warn of as they complete: the provisional API, and what is deprecated all the same.
 
     A filter, because `catch_warnings` takes those of the whole process and gives back the earlier ones: a cell that
-    changes them meanwhile loses that. It stays, because `warn` goes through the list by position: when one goes, another
-    thread misses the next one.
+    changes them meanwhile loses that. It stays, because `warn` goes through the list by position: when one goes,
+    another thread misses the next one.
     """
 
     def __init__(self) -> None:
@@ -180,8 +185,10 @@ class _Quiet:
     def __exit__(self, *raised: object) -> None:
         self._threads.discard(get_ident())
 
-
-_quiet = _Quiet()
+    def uninstall(self) -> None:
+        """Take the filter away, however often it is there."""
+        filters: Any = warnings.filters
+        filters[:] = [one for one in filters if one is not self._filter]
 
 
 def _names(code: str, cursor_pos: int) -> Iterator[str]:

@@ -147,10 +147,16 @@ class LeanShell(InteractiveShell):
         super().init_magics()
         manager = self.magics_manager
         if not hasattr(manager, "load_lazy"):  # IPython before 9.15: it imports its own at once, too
+            from ipymini.execution_magics import ExecutionMagics
             from ipymini.magics import KernelMagics
 
-            manager.register(KernelMagics)
+            manager.register(KernelMagics, ExecutionMagics)
             return
+        for name, spec in list(manager.lazy_magics.items()):
+            if spec.endswith(":ExecutionMagics"):
+                for kind in manager.magics:
+                    if name in manager.magics[kind]:
+                        manager.register_lazy(name, "ipymini.execution_magics:ExecutionMagics", kind)
         for name in LAZY_MAGICS:
             manager.register_lazy(name, "ipymini.magics:KernelMagics", "line")
         self.has_store = "StoreMagics" not in self.config  # else it may have variables to restore now; see `startup`

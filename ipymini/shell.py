@@ -11,7 +11,7 @@ import builtins
 import logging
 import sys
 from _thread import allocate_lock
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import wraps
 from types import TracebackType
 from typing import Any
@@ -24,7 +24,7 @@ from IPython.core.payload import PayloadManager
 from traitlets import Any as AnyTrait
 from traitlets import Bool
 
-from ipymini import context, errors, wire
+from ipymini import context, errors, sources, wire
 from ipymini.frames import shielded
 from ipymini.history import History
 from ipymini.lean import LeanShell
@@ -339,9 +339,11 @@ class ZMQInteractiveShell(LeanShell):
 
         sys.displayhook, sys.excepthook = self.displayhook, excepthook
         self.builtin_trap.activate()
+        forget_sources = sources.install(self.compile._filename_map)  # of cells, with their execution counts
 
         def undo() -> None:
             nonlocal show
+            forget_sources()
             sys.displayhook, sys.excepthook = before
             show = before[1]  # each thread keeps the hook that was there when it was made, and would keep all of us
             self.builtin_trap.deactivate()
@@ -379,6 +381,21 @@ class ZMQInteractiveShell(LeanShell):
                 leave()
 
     # ---- what runs in a cell, and shows its errors itself ----------------------------------
+
+    def transform_cell(self, raw_cell: str) -> str:
+        """Translate a cell to Python."""
+        code: str = super().transform_cell(raw_cell)
+        if "_magic('time" not in code or ("await" not in code and "async" not in code):
+            return code
+        from ipymini import execution_magics
+
+        return execution_magics.awaited(self, code)
+
+    def await_magic(self, name: str, line: str, cell: str | None = None) -> Coroutine[Any, Any, Any]:
+        """Run `%time` or `%timeit` of code that awaits. For the cell's own frame, which the names are taken from."""
+        caller = sys._getframe(1)
+        run = getattr(self.find_line_magic(name).__self__, f"await_{name}")
+        return run((caller.f_globals, caller.f_locals), line, cell)
 
     def system_piped(self, cmd: str) -> None:
         """Run a command and show what it writes: `!cmd`. The exit code becomes `_exit_code`."""

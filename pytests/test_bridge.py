@@ -771,7 +771,7 @@ def test_threads_complete_at_once_and_leave_a_cells_warning_filters_alone(main):
     class Warns:
         def __dir__(self):
             for _ in range(200):
-                warnings.warn("completed all the same", BytesWarning)
+                warnings.warn("completed all the same", BytesWarning, stacklevel=1)
             return ["legacy"]
 
     main.bridge.shell.user_ns["warns"] = Warns()
@@ -801,7 +801,7 @@ def test_threads_complete_at_once_and_leave_a_cells_warning_filters_alone(main):
         assert not failures
         assert [one for one in warnings.filters if one[0] != "ignore"] == before
         with pytest.raises(BytesWarning):
-            warnings.warn("as the cell wants it", BytesWarning)
+            warnings.warn("as the cell wants it", BytesWarning, stacklevel=1)
 
 
 def test_inspect_finds_the_callee_and_says_if_it_finds_nothing(main):

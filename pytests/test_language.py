@@ -189,7 +189,7 @@ def test_what_a_completion_warns_of_is_shown_to_nobody_and_the_filters_stay(jedi
         asked = kernel.send("complete_request", code="old.name.upp", cursor_pos=12)
         assert kernel.reply(asked)["matches"] == ["upper"]  # the policy lets modules be asked
         assert kernel.outputs(asked) == ["status:busy", "status:idle"]
-        assert kernel.execute("filters == warnings.filters")[1] == ["execute_result:True"]
+        assert kernel.execute("filters == warnings.filters[-len(filters):]")[1] == ["execute_result:True"]
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,8 @@ FLOORS = [
         "display",
         "errors",
         "compiler",
+        "sources",
+        "execution_magics",
     ]  # IPython's half
     + ["history", "archive", "magics", "shellcommands", "comms", "compat", "roles", "standins", "gui"]
     + [
@@ -71,8 +73,8 @@ ARROWS = {
     "bridge": {"shell", "completion", "comms", "compiler", "errors", "runs", "startup"},
     "completion": {"completer"},
     "history": {"archive"},
-    "lean": {"compiler", "display", "history", "magics"},
-    "shell": {"errors", "gui", "history", "lean", "runs", "shellcommands"},
+    "lean": {"compiler", "display", "execution_magics", "history", "magics"},
+    "shell": {"errors", "execution_magics", "gui", "history", "lean", "runs", "shellcommands", "sources"},
     "debugger": {"commands", "inspections", "adapter", "tracer", "quirks", "variables"},
     "commands": {"adapter", "quirks"},
     "inspections": {"commands", "variables"},
