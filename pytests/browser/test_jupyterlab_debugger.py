@@ -43,10 +43,15 @@ class Debugger:
         self.bug = notebook.panel.locator(".jp-DebuggerBugButton").first
 
     def switch(self, on):
-        """Press the bug, and wait until the debugger is on or off."""
+        """Press the bug, and wait until the debugger is on or off: till the kernel's last answer, not for the bug alone.
+
+        What is pressed while the page still switches is lost, or undone by what it then tells the kernel.
+        """
         expect(self.bug).to_have_attribute("aria-pressed", "false" if on else "true")
+        self.forget()
         press_button(self.bug)
         expect(self.bug).to_have_attribute("aria-pressed", "true" if on else "false")
+        self.expect_answer('"command":"modules"' if on else '"command":"disconnect"', '"success":true')
         if on:
             expect(self.sidebar).to_be_visible()
 
