@@ -17,9 +17,9 @@ A subscriber that stops reading is a matter for `subscribers`: messages wait the
 BUDGET, so that writers wait, too (status and replies never do).
 """
 
+import atexit
 import errno
 import json
-import sys
 import weakref
 from _thread import allocate_lock
 from collections import deque
@@ -93,7 +93,6 @@ class Channels:
         self._fillers: set[int] = set()  # those of `_watched` that are not polled while the outbox is full
         self._are_polled = True
         self._closing = False
-        self._zero_copy = ZERO_COPY
         self._wake_in, self._wake_out = os.pipe()
         os.set_blocking(self._wake_in, False)
         os.set_blocking(self._wake_out, False)
@@ -269,9 +268,12 @@ class Channels:
         self._closing = True
         self._wake_out = -1
 
-    def copy_all(self) -> None:
-        """Copy whatever is sent from now on: pyzmq's exit function ends the thread that frees what is not copied."""
-        self._zero_copy = sys.maxsize
+    @staticmethod
+    def keep_frames() -> None:
+        """Keep pyzmq's exit function from freeing what ZeroMQ still has to send: the process would crash."""
+        from zmq.utils.garbage import gc
+
+        atexit.unregister(gc._atexit)
 
     def close(self, timeout: float = 2.0) -> None:
         """Send what is in the outbox by now, close the sockets on their own thread, and wait for that."""
@@ -521,7 +523,7 @@ class Channels:
         try:
             for position, frame in enumerate(frames):
                 flags = NOW if position == last else NOW_AND_MORE
-                _Backend.send(socket, frame, flags, size_of(frame) < self._zero_copy, False)
+                _Backend.send(socket, frame, flags, size_of(frame) < ZERO_COPY, False)
         except zmq.ZMQError:
             raise
         except Exception:

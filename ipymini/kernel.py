@@ -304,7 +304,7 @@ class Kernel:
         if self._bridge is not None:
             self._bridge.shutdown()
         if self._owns_process:
-            self.channels.copy_all()
+            self.channels.keep_frames()
             atexit._run_exitfuncs()
         self._say_goodbye()
         self.channels.close()

@@ -50,7 +50,7 @@ def wall(shown: list[str]) -> float:
         ("get_ipython().run_cell('%time await nap()').result", "'rested'"),
     ],
 )
-def test_time_awaits(awake: KernelUnderTest, code: str, value: str | None) -> None:  # Q25
+def test_time_awaits(awake: KernelUnderTest, code: str, value: str | None) -> None:
     shown = run(awake, code)
     assert 0.2 <= wall(shown) < 5
     assert "CPU times: user" in "".join(shown)

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -179,3 +181,25 @@ def test_an_interrupt_ends_a_greenlet(kernel: KernelUnderTest, code: str, where:
     assert (replies[cell].get("ename"), replies[queued]["status"]) == ("KeyboardInterrupt", "aborted")
     if header:
         kernel.reply(kernel.send("delete_subshell_request", channel="control", **header))
+
+
+def test_what_zmq_still_sends_when_exit_functions_have_run_is_not_freed() -> None:  # L7
+    code = """if True:
+        import atexit
+        atexit.register(lambda: print(gc.is_alive(), len(gc.refs)))  # registered first, it runs last
+        import zmq
+        from zmq.utils.garbage import gc
+        from ipymini.channels import Channels
+        push = zmq.Context.instance().socket(zmq.PUSH)
+        push.bind("inproc://nobody-reads")
+        pull = zmq.Context.instance().socket(zmq.PULL)
+        pull.connect("inproc://nobody-reads")
+        push.send(b"x" * 100_000, copy=False)
+        Channels.keep_frames()
+        atexit._run_exitfuncs()
+        import os, sys
+        sys.stdout.flush()
+        os._exit(0)
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
+    assert (done.stdout, done.returncode) == ("True 1\n", 0), done
