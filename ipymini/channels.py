@@ -20,6 +20,7 @@ BUDGET, so that writers wait, too (status and replies never do).
 import atexit
 import errno
 import json
+import sys
 import weakref
 from _thread import allocate_lock
 from collections import deque
@@ -271,9 +272,9 @@ class Channels:
     @staticmethod
     def keep_frames() -> None:
         """Keep pyzmq's exit function from freeing what ZeroMQ still has to send: the process would crash."""
-        from zmq.utils.garbage import gc
-
-        atexit.unregister(gc._atexit)
+        garbage = sys.modules.get("zmq.utils.garbage")  # imported with the first frame that is not copied
+        if garbage is not None:
+            atexit.unregister(garbage.gc._atexit)
 
     def close(self, timeout: float = 2.0) -> None:
         """Send what is in the outbox by now, close the sockets on their own thread, and wait for that."""
