@@ -1105,7 +1105,8 @@ def test_fuzz() -> None:  # B6, B8, B9, Q1, I17
 
 
 def test_a_subshell_that_cannot_start_is_an_error_and_not_listed(own_kernel: KernelUnderTest) -> None:  # B1
-    # given: no descriptors are left
+    # given: a client that is connected on control, and no descriptors are left
+    assert listed(own_kernel) == []
     take_all = """if True:
         import os, resource
         before = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -1121,8 +1122,7 @@ def test_a_subshell_that_cannot_start_is_an_error_and_not_listed(own_kernel: Ker
     # when
     refused = own_kernel.reply(own_kernel.send("create_subshell_request", channel="control"))
     # then
-    listed = own_kernel.reply(own_kernel.send("list_subshell_request", channel="control"))
-    assert (refused["status"], refused["ename"], listed["subshell_id"]) == ("error", "OSError", [])
+    assert (refused["status"], refused["ename"], listed(own_kernel)) == ("error", "OSError", [])
     give_back = "resource.setrlimit(resource.RLIMIT_NOFILE, before)\nfor one in taken: os.close(one)"
     assert own_kernel.execute(give_back)[0]["status"] == "ok"
     run(own_kernel, create(own_kernel), "1")
