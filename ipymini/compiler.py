@@ -59,6 +59,14 @@ def cell_file(code: str) -> str:
     return os.path.join(cell_directory(os.getpid()), f"{murmur2(code.encode('utf-8', 'surrogatepass'))}.py")
 
 
+class _OfThread(threading.local):
+    """What the calling thread compiles now."""
+
+    flags = 0  # besides the session's
+    parsed = ""  # the latest source
+    number = 0  # the execution count of the latest cell
+
+
 class CellCompiler(CachingCompiler):
     """IPython's compiler with our file names, safe to use from several lanes at once.
 
@@ -68,7 +76,7 @@ class CellCompiler(CachingCompiler):
     """
 
     def __init__(self) -> None:
-        self._extra = threading.local()
+        self._thread = _OfThread()
         self._parsing = threading.RLock()
         super().__init__()
         # IPython's default is for asking whether more lines will come: an error would only say "incomplete input".
@@ -77,21 +85,21 @@ class CellCompiler(CachingCompiler):
     @property
     def flags(self) -> int:
         """The compiler flags in force for the calling thread."""
-        return self._shared | getattr(self._extra, "flags", 0)
+        return self._shared | self._thread.flags
 
     @flags.setter
     def flags(self, value: int) -> None:
-        self._shared = value & ~getattr(self._extra, "flags", 0)
+        self._shared = value & ~self._thread.flags
 
     @contextmanager
     def extra_flags(self, flags: int) -> Iterator[None]:
         """Add flags for what this thread compiles in the block."""
-        before = getattr(self._extra, "flags", 0)
-        self._extra.flags = before | flags
+        before = self._thread.flags
+        self._thread.flags = before | flags
         try:
             yield
         finally:
-            self._extra.flags = before
+            self._thread.flags = before
 
     def ast_parse(self, source: str, filename: str = "<unknown>", symbol: str = "exec") -> ast.AST:
         """Parse code, one lane at a time.
@@ -99,19 +107,19 @@ class CellCompiler(CachingCompiler):
         CPython 3.11 counts the depth of a tree in one place for all threads: where the collector lets another thread
         in, both fail with "SystemError: AST constructor recursion depth mismatch". The fuzz test shows if it is gone.
         """
-        self._extra.parsed = source
+        self._thread.parsed = source
         with self._parsing:
             return super().ast_parse(source, filename, symbol)
 
     def __call__(self, source: Any, filename: str, symbol: str, **options: Any) -> Any:
         """Compile. The trees that a magic has parsed and calls `<timed exec>` or so get a name that has their lines."""
         if filename[:1] == "<" and isinstance(source, ast.AST):
-            filename = self.cache(getattr(self._extra, "parsed", ""), getattr(self._extra, "number", 0))
+            filename = self.cache(self._thread.parsed, self._thread.number)
         return super().__call__(source, filename, symbol, **options)
 
     def cache(self, transformed_code: str, number: int = 0, raw_code: str | None = None) -> str:
         """Keep code for tracebacks and debuggers; return the file name it has there."""
-        self._extra.number = number
+        self._thread.number = number
         return super().cache(transformed_code, number, raw_code)
 
     def get_code_name(self, raw_code: str, transformed_code: str, number: int) -> str:

@@ -152,11 +152,14 @@ class LeanShell(InteractiveShell):
 
             manager.register(KernelMagics, ExecutionMagics)
             return
-        for name, spec in list(manager.lazy_magics.items()):
-            if spec.endswith(":ExecutionMagics"):
-                for kind in manager.magics:
-                    if name in manager.magics[kind]:
-                        manager.register_lazy(name, "ipymini.execution_magics:ExecutionMagics", kind)
+        theirs = [
+            (name, kind)
+            for kind, declared in manager.magics.items()
+            for name, magic in declared.items()
+            if getattr(magic, "spec", "").endswith(":ExecutionMagics")
+        ]
+        for name, kind in theirs:
+            manager.register_lazy(name, "ipymini.execution_magics:ExecutionMagics", kind)
         for name in LAZY_MAGICS:
             manager.register_lazy(name, "ipymini.magics:KernelMagics", "line")
         self.has_store = "StoreMagics" not in self.config  # else it may have variables to restore now; see `startup`

@@ -776,7 +776,7 @@ def test_threads_complete_at_once_and_leave_a_cells_warning_filters_alone(main):
 
     main.bridge.shell.user_ns["warns"] = Warns()
     main.bridge.complete("pri", 3)  # the first one imports IPython's completer, which has filters of its own
-    failures, interval = [], sys.getswitchinterval()
+    failures = []
 
     def complete():
         try:
@@ -789,15 +789,7 @@ def test_threads_complete_at_once_and_leave_a_cells_warning_filters_alone(main):
     with warnings.catch_warnings():
         warnings.simplefilter("error", BytesWarning)
         before = [one for one in warnings.filters if one[0] != "ignore"]
-        sys.setswitchinterval(1e-6)
-        try:
-            threads = [threading.Thread(target=complete) for _ in range(4)]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join(60)
-        finally:
-            sys.setswitchinterval(interval)
+        at_once([complete] * 4)
         assert not failures
         assert [one for one in warnings.filters if one[0] != "ignore"] == before
         with pytest.raises(BytesWarning):

@@ -145,9 +145,6 @@ BY = {
 DEFINED = """# a comment
 def make(number):
     return 1 / number  # fails here
-
-@str.format
-class Nothing: pass
 class Made:
     '''Some text.'''
     def method(self): return make(0)
@@ -157,9 +154,7 @@ class Bare(Exception):
 
 @pytest.mark.parametrize("by", BY)
 def test_source_of_what_a_cell_defines(kernel: KernelUnderTest, by: str) -> None:
-    defined = DEFINED.replace("@str.format\nclass Nothing: pass\n", "")
-    text = BY[by].format(defined)
-    run(kernel, text)
+    run(kernel, BY[by].format(DEFINED))
     run(kernel, "import inspect")
     for name in ("make", "Made", "Made.method", "Bare"):
         source = run(kernel, f"print(inspect.getsource({name}))")
