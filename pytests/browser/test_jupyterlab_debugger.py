@@ -101,7 +101,7 @@ class Debugger:
 
     def in_another_notebook(self, name):
         """Open a notebook beside this one, from the list of files; return its debugger."""
-        self.page.locator(".jp-DirListing-item", has_text=name).dblclick()
+        self.page.locator(".jp-DirListing-content").get_by_text(name, exact=True).dblclick()  # "another" has "other"
         expect(self.page.locator(".lm-TabBar-tab.lm-mod-current", has_text=name)).to_be_visible()
         other = Debugger(Notebook(self.page), self.screenshots)
         other.notebook.wait_until_idle()
