@@ -354,6 +354,7 @@ class Lane:
         return None
 
     async def _one(self, request: Request, serial: bool) -> None:
+        self._starting = False
         if serial:
             self._serial[request] = context.current_task()
         try:
@@ -571,6 +572,8 @@ class Lane:
         wait are closed at their first `await`: none of those types has one.
         """
         served = 0
+        if self._starting:
+            return 0  # it came before all that waits
         for request in list(self.queue):
             if served == most:
                 break

@@ -70,6 +70,24 @@ def serving() -> Any:
         one.close()
 
 
+def test_what_a_cell_serves_itself_does_not_overtake_what_has_been_started(serving: Any) -> None:  # Q12
+    async def polls(request: Request) -> None:
+        for number in range(2):
+            served.lane.post(requests[number])
+        await asyncio.sleep(0)  # the lane has started the first one by now, and it has not begun
+        while len(served.log) < 5:
+            served.lane.serve_waiting()
+            await asyncio.sleep(0)
+
+    requests = [request(f"comm {number}", "comm_msg") for number in range(2)]
+    served = serving(cell=polls)
+    served.serve(request("cell"))
+    for _ in requests:
+        assert served.done.acquire(timeout=SOON), served.log
+    comms = [f"{state} comm {number}" for number in range(2) for state in ("begin", "end")]
+    assert served.log == ["begin cell", *comms, "end cell"]
+
+
 def test_executes_run_one_after_the_other_also_when_they_await(serving: Any) -> None:  # Q12
     async def waits(request: Request) -> None:
         await asyncio.sleep(0.01)
