@@ -95,10 +95,10 @@ def kernelspecs() -> Iterator[Finding]:
         yield "note", "kernelspec", f"Jupyter finds none of ours: {sys.executable} -m ipymini install --sys-prefix"
     for name, directory, spec in ours:
         python = str(spec["argv"][0])
-        full = shutil.which(python)
+        full = sys.executable if python == "python" else shutil.which(python)  # "python": Jupyter takes its own
         if full is None:
             yield "BAD", "kernelspec", f"{name} in {directory}: there is no {python}: install it again, or uninstall it"
-        elif python != "python" and not _is_this(full):  # "python" is for Jupyter to resolve: its own interpreter
+        elif not _is_this(full):
             yield "note", "kernelspec", f"{name} in {directory}: starts another interpreter, {full}"
         elif "-P" not in spec["argv"]:
             yield "note", "kernelspec", f"{name} in {directory}: is of an old version, without -P: install it again"

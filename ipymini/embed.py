@@ -236,12 +236,21 @@ def _names_tidied(names: dict[str, Any]) -> Iterator[None]:
             del names[name]
 
 
+def _own_loop() -> asyncio.AbstractEventLoop | None:
+    """Return the loop that is set for this thread, where none runs; make none."""
+    if sys.version_info < (3, 14):
+        return getattr(getattr(asyncio.get_event_loop_policy(), "_local", None), "_loop", None)
+    try:
+        return asyncio.get_event_loop()
+    except RuntimeError:
+        return None
+
+
 @contextmanager
 def _outside_of_loops() -> Iterator[None]:
     """Let the lane's loop run although one of the program's may run on this thread, and give it back."""
-    local = getattr(asyncio.get_event_loop_policy(), "_local", None)
-    before = getattr(local, "_loop", None)
     with nesting.outside_loop():
+        before = _own_loop()
         yield
     if before is not None:
         asyncio.set_event_loop(before)

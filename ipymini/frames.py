@@ -7,6 +7,7 @@ by any thread and in signal handlers.
 """
 
 import gc
+import importlib
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -51,6 +52,7 @@ _NOT_HERE = frozenset(
         # Called when an object goes, at any moment (asyncio has many): what is raised there, Python prints and forgets.
         ("_weakrefset", "_remove"),
         ("weakref", "remove"),
+        ("importlib._bootstrap", "cb"),
         # Struck as they return, they have taken a lock that their caller does not give back.
         ("logging", "acquire"),
         ("logging", "_acquireLock"),
@@ -60,7 +62,17 @@ _STANDARD = (os.path.dirname(os.__file__) + os.sep, "<frozen ")  # where the sta
 _doors: set[CodeType] = set()
 _safe: set[CodeType] = set()
 _transparent: set[CodeType] = set()
-_shielded: set[CodeType] = set()
+import_system: Any = importlib._bootstrap
+# Struck in one of these, nobody could import anything any more: they have taken the lock of all imports.
+_shielded: set[CodeType] = {
+    function.__code__
+    for function in (
+        import_system._get_module_lock,
+        import_system._ModuleLock.release,
+        import_system._ImportLockContext.__enter__,
+        import_system._ImportLockContext.__exit__,
+    )
+}
 _serving: set[CodeType] = set()
 
 Called = tuple[CodeType, dict[str, Any]]  # one frame of a stack: its code and its globals

@@ -111,7 +111,8 @@ if not TYPE_CHECKING:
     _copy(selectors, select=select, math=_copy(math))
     tasks = _copy(tasks, functions=True)
     asyncio = _copy(asyncio, wait=tasks.wait, all_tasks=tasks.all_tasks)
-    events = _copy(events, events.Handle, events.TimerHandle)
+    handles = [getattr(events, name, None) for name in ("Handle", "_ThreadSafeHandle", "TimerHandle")]
+    events = _copy(events, *filter(None, handles), threading=threading)  # the second from 3.14 on
     _copy(base_events, events=events, heapq=_copy(heapq), threading=threading, time=time)
 
 JSONEncoder = private(json.JSONEncoder)

@@ -206,7 +206,8 @@ def own(owner, name):
 
 def snapshot():
     gc.collect()
-    local = asyncio.get_event_loop_policy()._local
+    policy = (getattr(asyncio.events, "_get_event_loop_policy", None) or asyncio.get_event_loop_policy)()
+    local = policy._local
     seen = {
         "threads": sorted(thread.name for thread in threading._active.values()), "cwd": os.getcwd(), "argv": list(sys.argv),
         "signals": [signal.getsignal(number) for number in sorted(signal.valid_signals())], "path": list(sys.path),
@@ -214,7 +215,7 @@ def snapshot():
         "path_hooks": list(sys.path_hooks), "trace": [sys.gettrace(), threading.gettrace(), sys.getprofile()],
         "filters": [one for one in warnings.filters if one[2].__name__ != "ProvisionalCompleterWarning"], "ours": [name for name in sys.modules if name.startswith("ipykernel")],
         "1 and 2": [os.readlink(f"/proc/self/fd/{number}") for number in (1, 2)], "main": sys.modules["__main__"],
-        "policy": asyncio.get_event_loop_policy(), "loop": getattr(local, "_loop", None), "gc": gc.isenabled(),
+        "policy": policy, "loop": getattr(local, "_loop", None), "gc": gc.isenabled(),
         "running": asyncio._get_running_loop(), "switch": sys.getswitchinterval(), "limit": sys.getrecursionlimit(),
         "loggers": [(name, found.level, list(found.handlers), found.propagate)
                     for name, found in [("root", logging.root), *sorted(logging.root.manager.loggerDict.items())]
@@ -388,7 +389,7 @@ def test_the_program_keeps_its_own_prints_and_questions(program: Any) -> None:
     embedding = program("""
         serving = threading.Thread(target=ipymini.embed_kernel, kwargs=dict(connection_file=FILE, local_ns=globals()))
         serving.start()
-        print("asked:", input())
+        print("asked:", input(), flush=True)
         serving.join()  # from Python 3.12 on, a program that has come to its end starts no threads any more
     """)
     kernel = embedding.connect()

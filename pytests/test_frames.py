@@ -1,5 +1,6 @@
 """Whose code a stack is running, on stacks that are made for it: no kernel, no signals."""
 
+import contextlib
 import logging
 import os
 import subprocess
@@ -45,6 +46,30 @@ def test_who_takes_a_lock_for_its_caller_is_not_the_users():
 
     # then: the KeyboardInterrupt would be raised as it returns, and the lock stay taken
     assert seen == ["ours"]
+
+
+def test_who_holds_the_lock_of_all_imports_is_not_the_users():
+    # given: an import, and a look wherever an interrupt of another thread's could strike in it: as C code returns
+    seen = []
+
+    def profile(frame, event, arg):
+        if event == "c_return" and arg.__name__ in ("acquire_lock", "release_lock"):
+            seen.append((frame.f_code.co_name, frames.verdict(frames.own_stack(frame))))
+
+    def importing():
+        sys.modules.pop("this", None)
+        sys.setprofile(profile)
+        try:
+            with contextlib.redirect_stdout(None):
+                import this  # noqa: F401
+        finally:
+            sys.setprofile(None)
+
+    # when
+    below_a_door(importing)
+
+    # then
+    assert ("_get_module_lock", "ours") in seen and {found for _, found in seen} == {"ours"}
 
 
 @pytest.mark.parametrize("kind", [weakref.WeakSet, weakref.WeakKeyDictionary, weakref.WeakValueDictionary])

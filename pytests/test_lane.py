@@ -196,6 +196,38 @@ def interruptible(served_lane: list[Lane], work: Any) -> Any:
     return run
 
 
+def test_the_thread_has_no_time_to_move_on_between_the_look_and_the_strike(
+    serving: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:  # I17
+    # given: the first interrupt of a child lane, which imports; a thread that runs meanwhile may take a lock
+    from ipymini import lane as room
+
+    started, lane, steps = threading.Event(), [], []
+
+    async def works(request: Request) -> None:
+        started.set()
+        while True:
+            pass
+
+    def noted(name: str) -> Any:
+        before = getattr(room, name)
+        monkeypatch.setattr(room, name, lambda *arguments: (before(*arguments), steps.append(name))[0])
+
+    served = serving(a=interruptible(lane, works))
+    lane.append(served.lane)
+    served.lane.post(request("a"))
+    assert started.wait(SOON)
+    for name in ("async_exception", "verdict"):
+        noted(name)
+
+    # when
+    served.lane.interrupt()
+
+    # then
+    assert served.done.acquire(timeout=SOON)
+    assert steps[:2] == ["async_exception", "verdict"]
+
+
 @pytest.mark.parametrize("how", ["await", "loop", "sleep", "condition"])
 def test_an_interrupt_ends_what_a_child_lane_runs_and_nothing_later(serving: Any, how: str) -> None:  # I17, I18, I19
     import time
