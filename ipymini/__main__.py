@@ -82,6 +82,10 @@ def run_kernel(
     sys.setswitchinterval(SWITCH_INTERVAL)
     file, given, rest = split_options(argv)
     start_logging(log_level(rest))
+    if not getattr(sys, "_is_gil_enabled", lambda: True)():  # from Python 3.13 on
+        logging.getLogger("ipymini").warning(
+            "this Python runs without the GIL, ipymini is not made for that: PYTHON_GIL=1"
+        )
     try:
         from ipymini import connect
         from ipymini.kernel import Kernel

@@ -13,7 +13,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from harness import free_ports, start_kernel
+from harness import REPOSITORY, free_ports, start_kernel
 
 from ipymini import __main__, __version__, startup
 
@@ -184,6 +184,15 @@ def test_an_option_says_how_much_is_logged(typed, level, monkeypatch):
     monkeypatch.delenv("IPYMINI_LOG_LEVEL", raising=False)
 
     assert __main__.log_level(typed.split()) == level
+
+
+@pytest.mark.parametrize("gil, said", [(True, 0), (False, 1)])
+def test_a_python_without_the_gil_is_named_once(gil, said, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(f"import sys; sys._is_gil_enabled = lambda: {gil}")
+
+    with start_kernel(env={"PYTHONPATH": os.pathsep.join([str(tmp_path), str(REPOSITORY)])}) as kernel:
+        assert kernel.execute("40 + 2")[1] == ["execute_result:42"]
+        assert kernel.log.read_text().count("without the GIL") == said
 
 
 OPTIONS = [  # what is typed, which setting it makes, what that is
