@@ -10,8 +10,9 @@ import gc
 import importlib
 import os
 import sys
+from _thread import get_ident
 from collections.abc import Callable, Iterable, Iterator
-from itertools import accumulate, chain, islice, repeat
+from itertools import accumulate, chain, islice, repeat, starmap
 from operator import attrgetter, call, itemgetter
 from types import CodeType, FrameType
 from typing import Any, TypeVar
@@ -52,7 +53,6 @@ _NOT_HERE = frozenset(
         # Called when an object goes, at any moment (asyncio has many): what is raised there, Python prints and forgets.
         ("_weakrefset", "_remove"),
         ("weakref", "remove"),
-        ("importlib._bootstrap", "cb"),
         # Struck as they return, they have taken a lock that their caller does not give back.
         ("logging", "acquire"),
         ("logging", "_acquireLock"),
@@ -62,21 +62,16 @@ _STANDARD = (os.path.dirname(os.__file__) + os.sep, "<frozen ")  # where the sta
 _doors: set[CodeType] = set()
 _safe: set[CodeType] = set()
 _transparent: set[CodeType] = set()
-import_system: Any = importlib._bootstrap
-# Struck in one of these, nobody could import anything any more: they have taken the lock of all imports.
-_shielded: set[CodeType] = {
-    function.__code__
-    for function in (
-        import_system._get_module_lock,
-        import_system._ModuleLock.release,
-        import_system._ImportLockContext.__enter__,
-        import_system._ImportLockContext.__exit__,
-    )
-}
+_shielded: set[CodeType] = set()
 _serving: set[CodeType] = set()
+
+# Python's import system. Its functions take locks of modules, and that of all imports, and give them back in another
+# function: struck in between, other threads could not import any more.
+_importing: Any = importlib._bootstrap
 
 Called = tuple[CodeType, dict[str, Any]]  # one frame of a stack: its code and its globals
 _called = attrgetter("f_code", "f_globals")
+_place = attrgetter("f_code", "f_lasti")
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -112,24 +107,50 @@ def serving(function: Function) -> Function:
 
 
 def own_stack(frame: FrameType | None) -> Iterator[Called]:
-    """Yield the stack below a frame of the calling thread, innermost first."""
+    """Yield the stack below a frame of the calling thread, innermost first; without a wait for another's import."""
+    if frame is not None and frame.f_code is _importing._ModuleLock.acquire.__code__:
+        waits = frame.f_locals["self"].owner != get_ident()
+        while waits and frame is not None and frame.f_globals is vars(_importing):
+            frame = frame.f_back
     while frame is not None:
         yield _called(frame)
         frame = frame.f_back
 
 
 def stack_of(ident: int) -> list[Called]:
-    """Return another thread's stack as it is at one moment, innermost first; empty if that thread runs no Python.
+    """Return another thread's stack as it is at one moment, innermost first; empty if that thread runs no Python."""
+    frames: Iterator[Any] = accumulate(chain(_top_of(ident), repeat("f_back")), getattr)
+    return _at_once(map(_called, frames))
+
+
+def place_of(ident: int) -> list[tuple[CodeType, int]]:
+    """Return the instruction at which another thread is, for `at_place`; empty if that thread runs no Python."""
+    return _at_once(map(_place, _top_of(ident)))
+
+
+def at_place(ident: int, place: list[tuple[CodeType, int]], function: Callable[..., Any], *arguments: Any) -> bool:
+    """Call a function written in C if a thread is still at that place; return whether it was.
+
+    It cannot move on between the two. Of one that has moved on nothing is known: it may just have taken a lock.
+    """
+    chosen = map({True: (function, *arguments)}.get, map(place.__contains__, map(_place, _top_of(ident))))
+    return bool(_at_once(starmap(call, filter(None, chosen))))
+
+
+def _top_of(ident: int) -> Iterator[Any]:
+    return islice(map(itemgetter(ident), iter(sys._current_frames, None)), 1)
+
+
+def _at_once(steps: Iterator[Any]) -> list[Any]:
+    """Return what an iterator written in C yields, in one moment for all other threads.
 
     Up to Python 3.11 to ask for a frame may collect garbage, and a finalizer may let the other thread run: that leaves
     the frame which was about to be returned, and the process crashes. So the whole loop is in C, where the interpreter
     changes threads nowhere, and it switches the collector off itself.
     """
-    top = map(itemgetter(ident), iter(sys._current_frames, None))
-    stack = accumulate(chain(islice(top, 1), repeat("f_back")), getattr)
     found: list[Any] = []
     try:
-        found.extend(chain(map(call, (gc.isenabled, gc.disable)), map(_called, stack)))
+        found.extend(chain(map(call, (gc.isenabled, gc.disable)), steps))
     except (KeyError, AttributeError):
         pass  # no such thread; or, as always, the end: None has no f_back
     finally:
@@ -149,7 +170,9 @@ def verdict(stack: Iterable[Called]) -> str:
     greenlet of a cell's, or the loop of gevent's that runs them, has a stack of its own.
     """
     foreign = strange = False  # strange: and not of the standard library, which the debugger's own code uses, too
-    for code, names in stack:
+    for depth, (code, names) in enumerate(stack):
+        if depth == 0 and names is vars(_importing):
+            return "ours"
         if code in _safe:
             return "user"
         if code in _transparent:

@@ -17,7 +17,8 @@ On the main thread the SIGINT handler looks at the interrupted stack, from the t
   - nothing is being served: nothing happens.
 A latch belongs to one request. It is honoured when that request opens its door, or at the next look, and forgotten
 when the request has been served. On other threads there is no signal: PyThreadState_SetAsyncExc takes its place,
-under `_gate`, only while a door is open and a step of its request runs. It strikes some bytecodes later; so both
+under `_gate`, only while a door is open and a step of its request runs. It strikes some bytecodes later, and a
+thread that has moved on since it was looked at is looked at again: it may have taken a lock of the imports. Both
 the door and the step (`_in_steps`), before they end, let strike what has been set. A cell that has just suspended
 gets its KeyboardInterrupt thrown in, and asyncio's own frames, which would lose a wake-up, are never struck.
 
@@ -40,7 +41,7 @@ from types import FrameType, TracebackType, coroutine
 from typing import Any
 
 from ipymini import context, frames, waits
-from ipymini.frames import Called, own_stack, stack_of, verdict
+from ipymini.frames import Called, at_place, own_stack, place_of, stack_of, verdict
 from ipymini.messages import Request
 from ipymini.originals import EventLoop, __builtins__, asyncio, logger, suppress, threading  # noqa: F401
 
@@ -495,7 +496,6 @@ class Lane:
 
     def interrupt(self, *, again: bool = False) -> None:
         """End what runs on a lane without signals. From any thread but its own. `again`: only what is latched."""
-        strike = async_exception()
         with self._gate:
             if again and self._latched not in self._doors:
                 return
@@ -503,18 +503,19 @@ class Lane:
                 self._latch(next(iter(self._serial), None))
                 return
             self._interrupted.update(self._doors)
-            stack = stack_of(self.ident or 0)
-            if self._held(self.ident or 0, stack):
+            ident = self.ident or 0
+            place, stack = place_of(ident), stack_of(ident)
+            if self._held(ident, stack):
                 return
             found, step = verdict(stack), self._step
             hits = found == "outside-user" or (found in ("user", "elsewhere") and step in self._doors)
+            if hits and not raise_at(ident, place, KeyboardInterrupt):
+                found, hits = "ours", False  # it has moved on meanwhile
             self._order = order = object()
             # Latched until it has struck: the thread moves on while we decide, into the kernel or out of its loop.
             self._latch(None if hits else step if step in self._doors else next(iter(self._doors)))
             if hits:
-                self._owed = None
-                self._shot = True
-                strike(self.ident or 0, KeyboardInterrupt)
+                self._owed, self._shot = None, True
                 if self._waker is not None:
                     self._waker.wake()
         if self.loop is not None and found not in ("ours", "neutral"):  # else: not yet; it will be looked at again
@@ -672,21 +673,25 @@ class Interruptible:
                 raise KeyboardInterrupt
 
 
-@functools.cache
-def async_exception() -> Callable[[int, type[BaseException]], None]:
-    """Return a function that raises an exception in another thread (its ident): where that is now, or soon after.
+def raise_at(ident: int, place: list[Any], kind: type[BaseException]) -> bool:
+    """Raise an exception in another thread, if it is still at a place (`place_of`); return whether it was.
 
-    In one that waits in C, when that has ended. Get the function before you look where the thread is: this imports.
+    It is raised there, or some bytecodes later; in a thread that waits in C, when that has ended.
     """
+    function, integer, reference = _set_async_exc()
+    return at_place(ident, place, function, integer(ident), reference(kind))
+
+
+@functools.cache
+def _set_async_exc() -> tuple[Any, Any, Any]:
     # Not with `ctypes`: it imports what a cell may have replaced. And only child lanes need it: 0.3 ms.
     import _ctypes
 
     integer = type("c_ulong", (_ctypes._SimpleCData,), {"_type_": "L"})
     reference = type("py_object", (_ctypes._SimpleCData,), {"_type_": "O"})
     flags = _ctypes.FUNCFLAG_CDECL | _ctypes.FUNCFLAG_PYTHONAPI
-    function = type("Function", (_ctypes.CFuncPtr,), {"_flags_": flags})
-    call = function(_ctypes.dlsym(_ctypes.dlopen(None, 0), "PyThreadState_SetAsyncExc"))  # type: ignore[arg-type]
-    return lambda ident, kind: call(integer(ident), reference(kind))
+    kind: Any = type("Function", (_ctypes.CFuncPtr,), {"_flags_": flags})
+    return kind(_ctypes.dlsym(_ctypes.dlopen(None, 0), "PyThreadState_SetAsyncExc")), integer, reference  # type: ignore[arg-type]
 
 
 def let_it_strike() -> None:

@@ -12,8 +12,8 @@ from asyncio import wrap_future
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from ipymini.frames import stack_of, verdict
-from ipymini.lane import async_exception, let_it_strike
+from ipymini.frames import place_of, stack_of, verdict
+from ipymini.lane import let_it_strike, raise_at
 from ipymini.originals import Future, __builtins__, threading  # noqa: F401
 
 MOST = 30  # threads at a time: what is asked beyond them is as if it had been interrupted
@@ -101,12 +101,11 @@ class Workers:
             self._strike(thread)
 
     def _strike(self, thread: threading.Thread, retries: int = RETRIES) -> None:
-        strike = async_exception()
         with self._gate:
             if thread not in self._running:
                 return
-            if verdict(stack_of(thread.ident or 0)) == "user":
-                strike(thread.ident or 0, KeyboardInterrupt)
+            place = place_of(thread.ident or 0)
+            if verdict(stack_of(thread.ident or 0)) == "user" and raise_at(thread.ident or 0, place, KeyboardInterrupt):
                 return
         if retries:
             self._later(RETRY, lambda: self._strike(thread, retries - 1))

@@ -1,11 +1,13 @@
 """Whose code a stack is running, on stacks that are made for it: no kernel, no signals."""
 
 import contextlib
+import importlib
 import logging
 import os
 import subprocess
 import sys
 import threading
+import time
 import weakref
 
 import pytest
@@ -48,13 +50,17 @@ def test_who_takes_a_lock_for_its_caller_is_not_the_users():
     assert seen == ["ours"]
 
 
-def test_who_holds_the_lock_of_all_imports_is_not_the_users():
-    # given: an import, and a look wherever an interrupt of another thread's could strike in it: as C code returns
-    seen = []
+def test_who_has_a_lock_of_the_import_system_is_not_the_users():
+    # given: an import, and a look wherever an interrupt could strike in it: as functions begin, and as C code returns
+    seen = set()
 
     def profile(frame, event, arg):
+        name = frame.f_code.co_name
         if event == "c_return" and arg.__name__ in ("acquire_lock", "release_lock"):
-            seen.append((frame.f_code.co_name, frames.verdict(frames.own_stack(frame))))
+            seen.add(("all", name, frames.verdict(frames.own_stack(frame))))
+        lock = importlib._bootstrap._module_locks.get("this", lambda: None)()
+        if lock is not None and lock.owner == threading.get_ident() and name in ("acquire", "release", "__exit__"):
+            seen.add(("one", name, frames.verdict(frames.own_stack(frame))))
 
     def importing():
         sys.modules.pop("this", None)
@@ -69,7 +75,26 @@ def test_who_holds_the_lock_of_all_imports_is_not_the_users():
     below_a_door(importing)
 
     # then
-    assert ("_get_module_lock", "ours") in seen and {found for _, found in seen} == {"ours"}
+    assert {("all", "_get_module_lock", "ours"), ("one", "acquire", "ours"), ("one", "release", "ours")} <= seen
+    assert {found for _, name, found in seen} == {"ours"}
+
+
+def test_who_waits_for_an_import_of_another_thread_can_be_interrupted():
+    lock, seen = importlib._bootstrap._ModuleLock("of another"), []
+
+    class Wakeup:
+        def acquire(self, blocking=True):  # what a waiting thread stands in
+            seen.append(frames.verdict(frames.own_stack(sys._getframe(1))))
+            lock.owner, lock.count = None, type(lock.count)()
+            return False
+
+        release = acquire
+
+    lock.owner, lock.count, lock.wakeup = -1, lock.count + type(lock.count)([1] if lock.count == [] else 1), Wakeup()
+
+    below_a_door(calling(*USER, lock.acquire))
+
+    assert set(seen) == {"user"}
 
 
 @pytest.mark.parametrize("kind", [weakref.WeakSet, weakref.WeakKeyDictionary, weakref.WeakValueDictionary])
@@ -186,6 +211,32 @@ gc.disable()
 frames.stack_of(thread.ident)
 assert not gc.isenabled()
 """
+
+
+def test_a_function_is_called_while_another_thread_is_still_at_its_place():
+    first, second, called = threading.Event(), threading.Event(), []
+
+    def run():
+        first.wait()
+        time.sleep(0)
+        second.wait()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        before = frames.place_of(thread.ident)
+
+        assert frames.at_place(thread.ident, before, called.append, 1) is True
+        first.set()
+        while frames.place_of(thread.ident) == before:
+            pass
+        assert frames.at_place(thread.ident, before, called.append, 2) is False
+    finally:
+        first.set()
+        second.set()
+        thread.join()
+    assert called == [1]
+    assert frames.at_place(-1, before, called.append, 3) is False
 
 
 def test_another_threads_stack_can_be_looked_at_while_garbage_is_collected():

@@ -196,36 +196,46 @@ def interruptible(served_lane: list[Lane], work: Any) -> Any:
     return run
 
 
-def test_the_thread_has_no_time_to_move_on_between_the_look_and_the_strike(
+def test_a_thread_that_has_moved_on_since_the_look_is_looked_at_again(
     serving: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # I17
-    # given: the first interrupt of a child lane, which imports; a thread that runs meanwhile may take a lock
+    # given: a cell that goes on, while it is decided whether the place that it was at may be struck
     from ipymini import lane as room
 
-    started, lane, steps = threading.Event(), [], []
+    started, moved, there, struck, lane = threading.Event(), threading.Event(), threading.Event(), [], []
+    look = room.verdict
+
+    def slow_look(stack: Any) -> str:
+        found = look(stack)
+        if not moved.is_set():
+            moved.set()
+            assert there.wait(SOON)
+        return found
 
     async def works(request: Request) -> None:
         started.set()
+        try:
+            while not moved.is_set():
+                pass
+            there.set()
+        except KeyboardInterrupt:
+            struck.append("too early")
         while True:
             pass
-
-    def noted(name: str) -> Any:
-        before = getattr(room, name)
-        monkeypatch.setattr(room, name, lambda *arguments: (before(*arguments), steps.append(name))[0])
 
     served = serving(a=interruptible(lane, works))
     lane.append(served.lane)
     served.lane.post(request("a"))
     assert started.wait(SOON)
-    for name in ("async_exception", "verdict"):
-        noted(name)
+    monkeypatch.setattr(room, "verdict", slow_look)
+    monkeypatch.setattr(served.lane, "_later", lambda seconds, look: threading.Timer(seconds, look).start())
 
     # when
     served.lane.interrupt()
 
     # then
     assert served.done.acquire(timeout=SOON)
-    assert steps[:2] == ["async_exception", "verdict"]
+    assert (served.log[1], struck) == ("KeyboardInterrupt a", [])
 
 
 @pytest.mark.parametrize("how", ["await", "loop", "sleep", "condition"])

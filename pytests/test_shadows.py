@@ -14,6 +14,7 @@ from ipymini import shadows
 # Python itself imports these before any code of ours when it is started with `-m` and without `-P`.
 PYTHONS_OWN = {
     "importlib", "warnings", "contextlib", "collections", "keyword", "operator", "reprlib", "functools", "types",
+    "_py_warnings",  # from 3.14 on
 }  # fmt: skip
 
 
