@@ -55,7 +55,7 @@ def test_the_kernel_imports_its_own_modules_and_cells_can_import_from_there(crow
 
 def test_a_kernel_by_hand_starts_there_too_where_python_does(crowded: Path, tmp_path: Path) -> None:
     for name in PYTHONS_OWN:
-        (crowded / f"{name}.py").unlink()
+        (crowded / f"{name}.py").unlink(missing_ok=True)
     code = "import mine, random; open('said', 'w').write(mine.value + ' ' + random.choice('aa'))"
 
     command = [sys.executable, "-m", "ipymini", "-f", str(tmp_path / "kernel.json"), "-c", f"{code}; exit()"]
