@@ -1,12 +1,14 @@
 """__main__: `python -m ipymini -f FILE` runs a kernel; `install` and others manage kernelspecs. No protocol."""
 
+import gc
+
 from ipymini import shadows
 
 if __name__ == "__main__":
     shadows.leave_out()  # before any other import
+    gc.disable()  # importing makes many objects and no garbage
 
 import faulthandler
-import gc
 import logging
 import os
 import signal
@@ -78,7 +80,7 @@ def run_kernel(
 
     `bound` is told the connection when its ports are ours. Returns 1 if it cannot start.
     """
-    gc.disable()  # importing makes many objects and no garbage
+    gc.disable()  # until the kernel has started
     sys.setswitchinterval(SWITCH_INTERVAL)
     file, given, rest = split_options(argv)
     start_logging(log_level(rest))

@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
-from uuid import uuid4
 
 from ipymini import breakpoint, cells, context, nesting, processes, shadows, signals, streams, waits
 from ipymini import connection as connection_file
@@ -655,7 +654,7 @@ class Kernel:
 
     def open_subshell(self) -> str:
         """Make a lane with a run state of its own; it serves when this returns. Any lane."""
-        subshell_id = str(uuid4())
+        subshell_id = os.urandom(16).hex()
         self._had_subshells = True
         self._cut_waits()
         self.bridge.open_subshell(subshell_id)
