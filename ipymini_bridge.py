@@ -2,6 +2,6 @@
 
 from comm import create_comm, get_comm_manager
 
-from ipymini.comms import Comm
+from ipymini.ipython.comms import Comm
 
 __all__ = ["Comm", "create_comm", "get_comm_manager"]

@@ -2,10 +2,10 @@
 
 import gc
 
-from ipymini import shadows
+from ipymini.protocol import import_guard
 
 if __name__ == "__main__":
-    shadows.leave_out()  # before any other import
+    import_guard.leave_out()  # before any other import
     gc.disable()  # importing makes many objects and no garbage
 
 import faulthandler
@@ -18,7 +18,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ipymini import __version__, originals, signals
+from ipymini import __version__
+from ipymini.execution import signals
+from ipymini.protocol import originals
 
 COMMANDS = ("install", "uninstall", "list")
 SWITCH_INTERVAL = 0.0002  # seconds: how long a cell that computes may keep control waiting for the GIL
@@ -44,11 +46,11 @@ def main(argv: list[str] | None = None) -> int:
     """Do what the command line says; return the exit code."""
     argv = sys.argv[1:] if argv is None else argv
     if argv[:1] == ["doctor"]:
-        from ipymini import doctor
+        from ipymini.tools import doctor
 
         return doctor.run()
     if argv and argv[0] in COMMANDS:
-        from ipymini import kernelspec
+        from ipymini.tools import kernelspec
 
         return kernelspec.run(argv)
     if "--version" in argv:
@@ -89,15 +91,15 @@ def run_kernel(
             "this Python runs without the GIL, ipymini is not made for that: PYTHON_GIL=1"
         )
     try:
-        from ipymini import connect
         from ipymini.kernel import Kernel
-        from ipymini.messages import IpyminiError
+        from ipymini.protocol.messages import IpyminiError
+        from ipymini.tools import connection_files
     except ModuleNotFoundError as error:
         print(f"ipymini: {_missing(error)}", file=sys.stderr)
         return 1
 
     try:
-        path, owned, wanted = connect.find(file, given)
+        path, owned, wanted = connection_files.find(file, given)
         kernel = Kernel(wanted, file=path, owns_file=owned, argv=rest, owns_process=True, user_ns=user_ns)
         bound(kernel.connection)
     except IpyminiError as error:

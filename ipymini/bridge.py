@@ -14,14 +14,15 @@ from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult, Intera
 from IPython.utils.tokenutil import token_at_cursor
 from traitlets import TraitError
 
-from ipymini import comms, context, errors, startup
-from ipymini.compiler import cell_file
-from ipymini.completion import Completion
-from ipymini.frames import door
-from ipymini.messages import Content
-from ipymini.originals import __builtins__, os  # noqa: F401
-from ipymini.runs import Cell, Run
-from ipymini.shell import ZMQInteractiveShell
+from ipymini.execution import context
+from ipymini.execution.stacks import door
+from ipymini.ipython import comms, startup, tracebacks
+from ipymini.ipython.compiler import cell_file
+from ipymini.ipython.completion import Completion
+from ipymini.ipython.shell import ZMQInteractiveShell
+from ipymini.ipython.subshell_state import Cell, Run
+from ipymini.protocol.messages import Content
+from ipymini.protocol.originals import __builtins__, os  # noqa: F401
 
 log = logging.getLogger("ipymini.bridge")
 
@@ -158,8 +159,8 @@ class Bridge:
         An interrupt that came when the cell had failed, and had said so, changes nothing.
         """
         about = {"raw_cell": code, "shell_futures": True, "transformed_cell": code, **options}
-        info = ExecutionInfo(**{name: value for name, value in about.items() if name in _INFO})
-        result = ExecutionResult(info)
+        info = ExecutionInfo(**{name: value for name, value in about.items() if name in _INFO})  # type: ignore[no-untyped-call]
+        result = ExecutionResult(info)  # type: ignore[no-untyped-call]
         cell = self.shell.cell
         before = getattr(cell.outermost, "error_in_exec", None)
         if before is not None and cell.shown[0] is before:
@@ -167,7 +168,7 @@ class Bridge:
             return result
         result.error_in_exec = error = self.shell.as_interrupt(error)
         self.shell.last_execution_succeeded, self.shell.last_execution_result = False, result
-        self.shell.showtraceback((type(error), error, errors.trace_of(error)))
+        self.shell.showtraceback((type(error), error, tracebacks.trace_of(error)))
         return result
 
     def _reply(self, run: Run, cell: Cell, result: Any, expressions: Content) -> Content:
@@ -183,8 +184,8 @@ class Bridge:
         if error is not None:
             shown, traceback = cell.shown
             content |= {
-                "ename": errors.name_of(type(error)),
-                "evalue": errors.as_text(error),
+                "ename": tracebacks.name_of(type(error)),
+                "evalue": tracebacks.as_text(error),
                 "traceback": traceback if shown is not None else [],
                 "engine_info": {"engine_uuid": self.iopub.ident, "engine_id": -1, "method": "execute"},
             }
@@ -205,7 +206,7 @@ class Bridge:
         if not name:
             return found
         try:
-            bundle: Content = self.shell.object_inspect_mime(
+            bundle: Content = self.shell.object_inspect_mime(  # type: ignore[no-untyped-call]
                 name, detail_level=1 if detail_level else 0, omit_sections=omit_sections
             )
         except KeyError:

@@ -7,9 +7,9 @@ block ends. Outside a kernel of ours they raise NoKernel.
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ipymini import context
-from ipymini.messages import IpyminiError, Request
-from ipymini.originals import __builtins__, contextmanager  # noqa: F401
+from ipymini.execution import context
+from ipymini.protocol.messages import IpyminiError, Request
+from ipymini.protocol.originals import __builtins__, contextmanager  # noqa: F401
 
 if TYPE_CHECKING:
     from ipymini.kernel import Kernel

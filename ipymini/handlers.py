@@ -8,10 +8,10 @@ from asyncio import wrap_future
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from ipymini import processes
-from ipymini.about import kernel_info
-from ipymini.messages import Content, Request
-from ipymini.originals import __builtins__  # noqa: F401
+from ipymini.execution import processes
+from ipymini.protocol.kernel_info import kernel_info
+from ipymini.protocol.messages import Content, Request
+from ipymini.protocol.originals import __builtins__  # noqa: F401
 
 if TYPE_CHECKING:
     from ipymini.kernel import Kernel

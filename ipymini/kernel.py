@@ -1,4 +1,4 @@
-"""kernel: wires the rooms: `route`, `handle`, `interrupt`, `stop`, subshells. Knows everybody, does little itself.
+"""kernel: puts the parts together: `route`, `handle`, `interrupt`, `stop`, subshells. Does little itself.
 
 Threads: the main lane runs on the thread that calls `run`; control, language and each subshell have a lane of
 their own; the I/O thread calls `route` and the deadline. `busy`, replies and `idle` are written in `handle` and
@@ -14,15 +14,21 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ipymini import breakpoint, cells, context, nesting, processes, shadows, signals, streams, waits
-from ipymini import connection as connection_file
-from ipymini.channels import Channels
-from ipymini.connection import Connection
-from ipymini.frames import Called
+from ipymini import cells
+from ipymini.debug import breakpoint
+from ipymini.execution import context, loops, processes, signals, waits
+from ipymini.execution.channels import Channels
+from ipymini.execution.lane import Lane, is_awaited
+from ipymini.execution.stacks import Called
+from ipymini.execution.workers import Workers
+from ipymini.frontend import streams
+from ipymini.frontend.iopub import IOPub
+from ipymini.frontend.stdin import INTERRUPTED, Stdin
 from ipymini.handlers import HANDLERS
-from ipymini.iopub import IOPub
-from ipymini.lane import Lane, is_awaited
-from ipymini.messages import (
+from ipymini.protocol import connection as connection_file
+from ipymini.protocol import import_guard
+from ipymini.protocol.connection import Connection
+from ipymini.protocol.messages import (
     Content,
     KernelStopping,
     Message,
@@ -32,15 +38,13 @@ from ipymini.messages import (
     error_content,
     reply_type,
 )
-from ipymini.originals import Future, __builtins__, logger, os, signal, threading, time  # noqa: F401
-from ipymini.stdin import INTERRUPTED, Stdin
-from ipymini.workers import Workers
+from ipymini.protocol.originals import Future, __builtins__, logger, os, signal, threading, time  # noqa: F401
 
 if TYPE_CHECKING:
     from ipymini.bridge import Bridge
-    from ipymini.debugger import Debugger
-    from ipymini.registration import Registration
-    from ipymini.turns import Turns
+    from ipymini.debug.debugger import Debugger
+    from ipymini.debug.turns import Turns
+    from ipymini.remote.registration import Registration
 
 log = logger("ipymini.kernel")
 
@@ -67,7 +71,7 @@ Value = TypeVar("Value")
 
 
 class Kernel:
-    """One kernel: its rooms, its lanes, and the rules that bind them.
+    """One kernel: its sockets, its lanes, and the rules that bind them.
 
     Shared fields: `subshells` is replaced, never changed (the I/O thread reads it bare); `_stopping` is set
     once, under `_once`.
@@ -114,7 +118,7 @@ class Kernel:
         self.is_ready: Future[bool] = Future()  # IPython is there
         self._debugger: Debugger | None = None
         self._turns: Turns | None = None  # of clients that debug
-        self.latest_control: Request | None = None  # for `compat`; written by the control lane
+        self.latest_control: Request | None = None  # for `compat.facade`; written by the control lane
         self._undo: list[Any] = []
         self._once = threading.Lock()
         self._stopping = False
@@ -129,7 +133,7 @@ class Kernel:
         self._struck_until = 0.0  # until then (monotonic) a SIGINT is taken for ours: child lanes have had theirs
         self._dying = self._said_goodbye = False
 
-    # ---- the rooms above -----------------------------------------------------
+    # ---- IPython and the debugger --------------------------------------------------
 
     @property
     def bridge(self) -> "Bridge":
@@ -141,8 +145,8 @@ class Kernel:
     def debugger(self) -> "Debugger":
         """The debugger, imported at the first debug_request."""
         if self._debugger is None:
-            from ipymini.compiler import cell_file
-            from ipymini.debugger import Debugger
+            from ipymini.debug.debugger import Debugger
+            from ipymini.ipython.compiler import cell_file
 
             self._debugger = Debugger(
                 emit=lambda event: self.iopub.send("debug_event", event),
@@ -183,7 +187,7 @@ class Kernel:
         registration = self._register() if self.connection.registration else None
         self.iopub.status("starting", parent=None)
         self.control.start()
-        self._undo += [shadows.install(), context.install()]
+        self._undo += [import_guard.install(), context.install()]
         self._undo.append(streams.install(self.channels, shared=not self._owns_process))
         if not self._has_signals:
             self._cut_waits()
@@ -194,12 +198,12 @@ class Kernel:
         self._undo.append(signals.try_again(self._strike_again))
         self._undo.append(self.stdin.install(shared=not self._owns_process))
         self._undo.append(breakpoint.install(lambda: self._debugger))
-        self._undo.append(nesting.install(self._is_our_loop))
-        from ipymini import compat, standins
+        self._undo.append(loops.install(self._is_our_loop))
         from ipymini.bridge import Bridge
+        from ipymini.compat import facade, ipykernel_names
 
-        known, undo = compat.install(self, HANDLERS)
-        self._undo += [undo, standins.install()]
+        known, undo = facade.install(self, HANDLERS)
+        self._undo += [undo, ipykernel_names.install()]
         self._bridge = Bridge(
             iopub=self.iopub,
             stdin=self.stdin,
@@ -218,7 +222,7 @@ class Kernel:
 
     def _register(self) -> "Registration":
         """Tell the launcher our ports. JEP 66."""
-        from ipymini.registration import Registration
+        from ipymini.remote.registration import Registration
 
         registration = Registration(self.connection)
         registration.send()
@@ -284,7 +288,7 @@ class Kernel:
                 processes.end_group()
 
     def _put_everything_away(self) -> None:
-        """Waiting requests, the rooms above, exit functions, last words, sockets."""
+        """Waiting requests, debugger and IPython, exit functions, last words, sockets."""
         self.begin_stopping()
         children = self._children()
         self.beside.interrupt()
@@ -400,7 +404,7 @@ class Kernel:
             await self.handle(request)
             return
         if self._turns is None:
-            from ipymini.turns import Turns
+            from ipymini.debug.turns import Turns
 
             self._turns = Turns(PATIENCE)
         async with self._turns.turn(request.session):
@@ -611,7 +615,7 @@ class Kernel:
     def _end_waits(self, lane: Lane, requests: list[Request]) -> None:
         """End waits of a child lane that no exception reaches: for an answer, or inside `asyncio.run`."""
         self.stdin.abandon(requests, KeyboardInterrupt(INTERRUPTED))
-        nesting.wake(lane.ident)
+        loops.wake(lane.ident)
 
     def _children(self) -> list[Lane]:
         """Return the lanes of all subshells, those that are on their way out included."""

@@ -2,17 +2,17 @@
 
 Enterprise Gateway and gateway_provisioners start a kernel on another machine (over ssh, in a container, on a cluster)
 with a command line that names the kernel, a range of ports, an address and a public key. The kernel chooses its ports,
-tells them to that address, encrypted for that key, and takes signals on one more port (`guard`).
+tells them to that address, encrypted for that key, and takes signals on one more port (`remote.signal_relay`).
 
 The answer is base64 of a JSON object: `version` 1; `key`, an AES key, encrypted for the public key (RSA, PKCS #1 v1.5);
 `conn_info`, the connection file and `pid`, `pgid`, `comm_port`, `kernel_id`, encrypted with that key (AES-128, ECB,
 PKCS #7). It is their format; `key` and `conn_info` are base64 too.
 """
 
-from ipymini import shadows
+from ipymini.protocol import import_guard
 
 if __name__ == "__main__":
-    shadows.leave_out()  # before any other import
+    import_guard.leave_out()  # before any other import
 
 import argparse
 import atexit
@@ -30,8 +30,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ipymini import connection, guard
-from ipymini.messages import IpyminiError
+from ipymini.protocol import connection
+from ipymini.protocol.messages import IpyminiError
+from ipymini.remote import signal_relay
 
 log = logging.getLogger("ipymini.launcher")
 
@@ -57,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
         wanted = connection.parse_port_range(options.port_range or "")
         listener = listen(options.ip, wanted)
         comm_port = listener.getsockname()[1]
-        guard.start(listener)  # before anything large is imported
+        signal_relay.start(listener)  # before anything large is imported
         given = {"ip": options.ip, "port_range": options.port_range or "", **curve(options.transport_encryption)}
         file = write_file(options.kernel_id, connection.new(kernel_name="ipymini", **given))
     except IpyminiError as error:
@@ -115,7 +116,7 @@ def curve(policy: str | None) -> dict[str, str]:
     policy = (policy or "").strip().lower()
     if policy not in ("auto", "required"):  # also a "{transport_encryption}" that an older gateway left as it was
         return {}
-    from ipymini import channels
+    from ipymini.execution import channels
 
     keys = channels.new_curve_keys()
     if keys is None:
@@ -134,7 +135,7 @@ def listen(ip: str, ports: range | None) -> socket.socket:
     family = socket.AF_INET6 if ":" in ip else socket.AF_INET
     for port in connection.in_random_order(ports) if ports else (0,):
         try:
-            return socket.create_server((ip, port), family=family, backlog=guard.CROWD)
+            return socket.create_server((ip, port), family=family, backlog=signal_relay.CROWD)
         except PermissionError:
             continue
         except OSError as error:

@@ -9,8 +9,8 @@ from functools import partial
 
 import pytest
 
-from ipymini import context
-from ipymini.messages import Request
+from ipymini.execution import context
+from ipymini.protocol.messages import Request
 
 
 class RecordingIOPub:
@@ -450,9 +450,9 @@ def test_edit_stays_ours_after_ipythons_code_magics_are_loaded(main, tmp_path):
     main.execute("%load_ext nothing\n%pfile print")
     main.execute("%loadpy?")
 
-    assert main.shell.find_line_magic("edit").__module__ == "ipymini.magics"
+    assert main.shell.find_line_magic("edit").__module__ == "ipymini.ipython.magics"
     assert main.shell.find_line_magic("load") is not None
-    assert main.shell.find_line_magic("edit").__module__ == "ipymini.magics"
+    assert main.shell.find_line_magic("edit").__module__ == "ipymini.ipython.magics"
 
 
 @pytest.mark.parametrize(
@@ -929,7 +929,7 @@ def test_a_failing_comm_callback_is_told_on_stderr(main, capsys):
     ("text", "hashed"), [("", 3990065800), ("a", 2167009006), ("print(1)", 3773950048), ("ä = 'ünïcödé'", 3776250979)]
 )
 def test_murmur2_is_what_frontends_compute(text, hashed):
-    from ipymini.compiler import murmur2
+    from ipymini.ipython.compiler import murmur2
 
     assert murmur2(text.encode()) == hashed
 

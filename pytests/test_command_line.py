@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 from harness import REPOSITORY, free_ports, start_kernel
 
-from ipymini import __main__, __version__, startup
+from ipymini import __main__, __version__
+from ipymini.ipython import startup
 
 DEADLINE = 30
 
@@ -106,7 +107,7 @@ def test_the_debug_log_names_each_message_once_and_never_what_it_says():
         log = kernel.log.read_text()
 
     short = request[-8:]
-    lines = [line.partition("ipymini.channels ")[2] for line in log.splitlines() if line.endswith(short)]
+    lines = [line.partition("ipymini.execution.channels ")[2] for line in log.splitlines() if line.endswith(short)]
     assert lines[0] == f"in channel=shell msg_type=execute_request msg_id={short}"
     assert sorted(lines[1:]) == [
         f"out channel=iopub msg_type=execute_input parent={short}",
@@ -262,11 +263,11 @@ def test_strange_options_are_warned_of_and_the_kernel_starts(run, tmp_path):
     warned = [line.partition(" WARNING ")[2] for line in err.splitlines() if " WARNING " in line]
     assert (out, kernel.returncode) == ("", 0)
     assert warned == [
-        "ipymini.startup ignored option: --nonsense",
-        "ipymini.startup ignored option: --a.B=1",
-        "ipymini.startup ignored argument: stray",
-        "ipymini.startup ignored option: --existing",
-        "ipymini.startup no class of this name is there at the start: Nonsense",
+        "ipymini.ipython.startup ignored option: --nonsense",
+        "ipymini.ipython.startup ignored option: --a.B=1",
+        "ipymini.ipython.startup ignored argument: stray",
+        "ipymini.ipython.startup ignored option: --existing",
+        "ipymini.ipython.startup no class of this name is there at the start: Nonsense",
         "ipymini.kernel Config option `cache_siz` not recognized by `ZMQInteractiveShell`.  Did you mean `cache_size`?",
     ]
 

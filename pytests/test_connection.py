@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ipymini import connection
+from ipymini.protocol import connection
 
 
 def test_a_file_is_read_and_written_back_with_what_we_do_not_know(tmp_path: Path) -> None:

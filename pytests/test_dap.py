@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from ipymini.dap import HEADER_LIMIT, BadFrame, Decoder, event, frame, response
+from ipymini.debug.dap import HEADER_LIMIT, BadFrame, Decoder, event, frame, response
 
 MESSAGES = [
     {"seq": 1, "type": "request", "command": "threads"},

@@ -9,7 +9,7 @@ import tomllib
 import pytest
 from harness import REPOSITORY
 
-from ipymini import doctor, kernelspec
+from ipymini.tools import doctor, kernelspec
 
 
 @pytest.fixture

@@ -246,8 +246,8 @@ def open_descriptors():
 def alive():
     gc.collect()
     return sorted(f"{type(one).__module__}.{type(one).__name__}" for one in gc.get_objects() if type(one).__module__ in
-                  ["ipymini.kernel", "ipymini.bridge", "ipymini.channels", "ipymini.lane", "ipymini.debugger",
-                   "ipymini.shell"])
+                  ["ipymini.kernel", "ipymini.bridge", "ipymini.execution.channels", "ipymini.execution.lane", "ipymini.debug.debugger",
+                   "ipymini.ipython.shell"])
 
 def differences(before, after):
     # {name: [what is gone, what is new]}; of lists and dicts what differs in them
@@ -310,7 +310,7 @@ USES = """if True:
     assert Application.initialized()
     comm.create_comm("nobody").close()
     from IPython.core import debugger
-    assert pdb.Pdb is debugger.Pdb and pdb.Pdb.__module__ == 'ipymini.cellpdb', pdb.Pdb
+    assert pdb.Pdb is debugger.Pdb and pdb.Pdb.__module__ == 'ipymini.debug.cellpdb', pdb.Pdb
     sys.displayhook(3)
 """
 
@@ -405,7 +405,7 @@ def test_the_program_keeps_its_own_prints_and_questions(program: Any) -> None:
 
 def test_control_c_interrupts_what_runs_and_twice_ends_an_idle_kernel(program: Any) -> None:  # I24
     embedding = program("""
-        import ipymini.embed
+        import ipymini
         ipymini.embed.TWICE = 100  # seconds: machines may be slow
         ipymini.embed(connection_file=FILE)
         print('after')
@@ -428,7 +428,7 @@ def test_control_c_interrupts_what_runs_and_twice_ends_an_idle_kernel(program: A
 
 def test_stop_ends_a_running_cell_and_waits(program: Any) -> None:  # L2
     embedding = program("""
-        import ipymini.embed
+        import ipymini
         serving = threading.Thread(target=ipymini.embed, kwargs=dict(connection_file=FILE))
         serving.start()
         sys.stdin.readline()
@@ -515,7 +515,7 @@ def test_a_start_that_fails_raises_and_leaves_all_as_before(program: Any) -> Non
     embedding = program(f"""
         {textwrap.indent(SNAPSHOT, " " * 8).strip()}
         import socket
-        from ipymini.messages import IpyminiError
+        from ipymini.protocol.messages import IpyminiError
         taken = socket.create_server(("127.0.0.1", 0))
         port = taken.getsockname()[1]
         def attempt():
@@ -542,7 +542,7 @@ def test_a_kernel_says_where_its_connection_file_is(kernel: KernelUnderTest) -> 
         import json, ipymini
         from pathlib import Path
         file = ipymini.get_connection_file()
-        text, info = ipymini.get_connection_info(), ipymini.connect.get_connection_info(file, unpack=True)
+        text, info = ipymini.get_connection_info(), ipymini.tools.connection_files.get_connection_info(file, unpack=True)
         print(file, json.loads(text)['shell_port'] == info['shell_port'], type(info['key']).__name__)"""
     assert kernel.execute(code)[1] == [f"stdout:{file} True bytes\n"]
 

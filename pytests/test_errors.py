@@ -2,7 +2,7 @@
 
 import pytest
 
-from ipymini import errors
+from ipymini.ipython import tracebacks
 
 
 def call(*modules):
@@ -29,13 +29,13 @@ def modules_of(trace):
 @pytest.mark.parametrize(
     "raised_through, shown",
     [
-        (["__main__", "ipymini.kernel", "ipymini.lane"], ["__main__"]),
-        (["__main__", "asyncio.tasks", "ipymini.context"], ["__main__", "asyncio.tasks"]),
+        (["__main__", "ipymini.kernel", "ipymini.execution.lane"], ["__main__"]),
+        (["__main__", "asyncio.tasks", "ipymini.execution.context"], ["__main__", "asyncio.tasks"]),
         (
-            ["__main__", "ipymini.waits", "their_library", "ipymini.lane"],
-            ["__main__", "ipymini.waits", "their_library"],
+            ["__main__", "ipymini.execution.waits", "their_library", "ipymini.execution.lane"],
+            ["__main__", "ipymini.execution.waits", "their_library"],
         ),
-        (["__main__", "_pydevd_bundle.pydevd_frame", "pydevd", "ipymini.tracer"], ["__main__"]),
+        (["__main__", "_pydevd_bundle.pydevd_frame", "pydevd", "ipymini.debug.tracer"], ["__main__"]),
         (["__main__", "their_library"], ["__main__", "their_library"]),
     ],
 )
@@ -43,15 +43,15 @@ def test_the_traceback_of_an_interrupt_ends_with_the_users_last_frame(raised_thr
     error = call(*raised_through)
     trace = error.__traceback__.tb_next  # past this file's own frame
 
-    errors.cut_ours(trace)
+    tracebacks.cut_ours(trace)
 
     assert modules_of(trace) == shown
 
 
 def test_a_traceback_that_is_all_ours_keeps_its_first_frame():
-    trace = call("ipymini.kernel", "ipymini.lane").__traceback__.tb_next
+    trace = call("ipymini.kernel", "ipymini.execution.lane").__traceback__.tb_next
 
-    errors.cut_ours(trace)
+    tracebacks.cut_ours(trace)
 
     assert modules_of(trace) == ["ipymini.kernel"]
 

@@ -12,16 +12,16 @@ import weakref
 
 import pytest
 
-from ipymini import frames
+from ipymini.execution import stacks
 
 STANDARD = os.path.join(os.path.dirname(os.__file__), "posixpath.py")
 INSTALLED = os.path.join(os.path.dirname(os.__file__), "site-packages", "library", "core.py")
-CELL, OURS = "/tmp/ipykernel_1/1.py", frames.__file__
+CELL, OURS = "/tmp/ipykernel_1/1.py", stacks.__file__
 USER, LIBRARY, STDLIB = ("__main__", CELL), ("library.core", INSTALLED), ("posixpath", STANDARD)
 DEBUGGER, KERNEL, SHELL = ("_pydevd_bundle.pydevd_frame", CELL), ("ipymini.kernel", OURS), ("IPython.core", INSTALLED)
 
 
-@frames.door
+@stacks.door
 def below_a_door(function):
     return function()
 
@@ -39,7 +39,7 @@ def test_who_takes_a_lock_for_its_caller_is_not_the_users():
 
     class Lock:
         def acquire(self):
-            seen.append(frames.verdict(frames.own_stack(sys._getframe(1))))
+            seen.append(stacks.verdict(stacks.own_stack(sys._getframe(1))))
 
     handler.lock = Lock()
 
@@ -57,10 +57,10 @@ def test_who_has_a_lock_of_the_import_system_is_not_the_users():
     def profile(frame, event, arg):
         name = frame.f_code.co_name
         if event == "c_return" and arg.__name__ in ("acquire_lock", "release_lock"):
-            seen.add(("all", name, frames.verdict(frames.own_stack(frame))))
+            seen.add(("all", name, stacks.verdict(stacks.own_stack(frame))))
         lock = importlib._bootstrap._module_locks.get("this", lambda: None)()
         if lock is not None and lock.owner == threading.get_ident() and name in ("acquire", "release", "__exit__"):
-            seen.add(("one", name, frames.verdict(frames.own_stack(frame))))
+            seen.add(("one", name, stacks.verdict(stacks.own_stack(frame))))
 
     def importing():
         sys.modules.pop("this", None)
@@ -84,7 +84,7 @@ def test_who_waits_for_an_import_of_another_thread_can_be_interrupted():
 
     class Wakeup:
         def acquire(self, blocking=True):  # what a waiting thread stands in
-            seen.append(frames.verdict(frames.own_stack(sys._getframe(1))))
+            seen.append(stacks.verdict(stacks.own_stack(sys._getframe(1))))
             lock.owner, lock.count = None, type(lock.count)()
             return False
 
@@ -111,7 +111,7 @@ def test_a_callback_that_cannot_raise_is_not_the_users(kind):
 
     def profile(frame, event, arg):
         if event == "call" and frame.f_globals.get("__name__") in ("weakref", "_weakrefset"):
-            seen.append(frames.verdict(frames.own_stack(frame)))
+            seen.append(stacks.verdict(stacks.own_stack(frame)))
 
     def forget():
         nonlocal thing
@@ -148,7 +148,7 @@ def test_a_callback_that_cannot_raise_is_not_the_users(kind):
 )
 def test_the_frame_decides_whose_code_runs(stack, expected):
     def look():
-        return frames.verdict(frames.own_stack(sys._getframe(1)))
+        return stacks.verdict(stacks.own_stack(sys._getframe(1)))
 
     for module, path in reversed(stack):
         look = calling(module, path, look)
@@ -170,18 +170,18 @@ def test_another_threads_stack_is_seen_from_the_top_and_whole():
     thread.start()
     assert there.wait(20)
     try:
-        names = [code.co_name for code, _ in frames.stack_of(thread.ident)]
+        names = [code.co_name for code, _ in stacks.stack_of(thread.ident)]
     finally:
         go_on.set()
         thread.join(20)
 
     assert names.index("inner") + 1 == names.index("outer") and names[-1] == "_bootstrap"
-    assert frames.stack_of(thread.ident) == []
+    assert stacks.stack_of(thread.ident) == []
 
 
 STORM = """
 import gc, itertools, sys, threading
-from ipymini import frames
+from ipymini.execution import stacks as frames
 
 class Garbage:
     def __init__(self):
@@ -224,19 +224,19 @@ def test_a_function_is_called_while_another_thread_is_still_at_its_place():
     thread = threading.Thread(target=run)
     thread.start()
     try:
-        before = frames.place_of(thread.ident)
+        before = stacks.place_of(thread.ident)
 
-        assert frames.at_place(thread.ident, before, called.append, 1) is True
+        assert stacks.at_place(thread.ident, before, called.append, 1) is True
         first.set()
-        while frames.place_of(thread.ident) == before:
+        while stacks.place_of(thread.ident) == before:
             pass
-        assert frames.at_place(thread.ident, before, called.append, 2) is False
+        assert stacks.at_place(thread.ident, before, called.append, 2) is False
     finally:
         first.set()
         second.set()
         thread.join()
     assert called == [1]
-    assert frames.at_place(-1, before, called.append, 3) is False
+    assert stacks.at_place(-1, before, called.append, 3) is False
 
 
 def test_another_threads_stack_can_be_looked_at_while_garbage_is_collected():

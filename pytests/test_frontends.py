@@ -20,7 +20,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError
 from tornado.websocket import websocket_connect
 
-from ipymini import kernelspec
+from ipymini.tools import kernelspec
 
 pytestmark = pytest.mark.peers
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ipymini import __version__, kernelspec
+from ipymini import __version__
+from ipymini.tools import kernelspec
 
 REPO = Path(__file__).resolve().parents[1]
 SHIPPED = REPO / "share" / "jupyter" / "kernels" / "ipymini"
@@ -262,7 +263,7 @@ def test_pip_puts_the_kernelspec_into_a_fresh_environment(how, tmp_path, request
     install = f"""if True:
         import sys
         from pathlib import Path
-        from ipymini import kernelspec
+        from ipymini.tools import kernelspec
         kernelspec.install(Path({str(tmp_path / "again")!r}), "again", kernelspec.make_spec())
     """
     subprocess.run([python, "-c", install], check=True, timeout=60, cwd=tmp_path)

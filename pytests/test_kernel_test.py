@@ -5,7 +5,7 @@ import sys
 import jupyter_kernel_test
 import pytest
 
-from ipymini import kernelspec
+from ipymini.tools import kernelspec
 
 
 @pytest.fixture(scope="module", autouse=True)

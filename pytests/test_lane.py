@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 import zmq
 
-from ipymini import channels, context, nesting
-from ipymini import lane as lanes
-from ipymini.connection import Connection
-from ipymini.frames import door, safe_point, shielded
-from ipymini.lane import Lane
-from ipymini.messages import Message, Request
-from ipymini.texts import Captured, Texts
+from ipymini.execution import channels, context, loops
+from ipymini.execution import lane as lanes
+from ipymini.execution.lane import Lane
+from ipymini.execution.stacks import door, safe_point, shielded
+from ipymini.protocol.connection import Connection
+from ipymini.protocol.messages import Message, Request
+from ipymini.protocol.stream_text import Captured, Texts
 
 SOON = 10.0  # seconds: a deadline, no measure
 
@@ -200,10 +200,10 @@ def test_a_thread_that_has_moved_on_since_the_look_is_looked_at_again(
     serving: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # I17
     # given: a cell that goes on, while it is decided whether the place that it was at may be struck
-    from ipymini import lane as room
+    from ipymini.execution import lane as module
 
     started, moved, there, struck, lane = threading.Event(), threading.Event(), threading.Event(), [], []
-    look = room.verdict
+    look = module.verdict
 
     def slow_look(stack: Any) -> str:
         found = look(stack)
@@ -227,7 +227,7 @@ def test_a_thread_that_has_moved_on_since_the_look_is_looked_at_again(
     lane.append(served.lane)
     served.lane.post(request("a"))
     assert started.wait(SOON)
-    monkeypatch.setattr(room, "verdict", slow_look)
+    monkeypatch.setattr(module, "verdict", slow_look)
     monkeypatch.setattr(served.lane, "_later", lambda seconds, look: threading.Timer(seconds, look).start())
 
     # when
@@ -242,7 +242,7 @@ def test_a_thread_that_has_moved_on_since_the_look_is_looked_at_again(
 def test_an_interrupt_ends_what_a_child_lane_runs_and_nothing_later(serving: Any, how: str) -> None:  # I17, I18, I19
     import time
 
-    from ipymini import waits
+    from ipymini.execution import waits
 
     undo, started, lane = waits.install(), threading.Event(), []
 
@@ -420,11 +420,11 @@ def test_threads_and_executor_items_keep_the_request_that_started_them() -> None
 
 
 def test_no_loop_is_kept_alive_because_it_ran() -> None:  # B9
-    undo = nesting.install(lambda loop: False)
+    undo = loops.install(lambda loop: False)
     try:
         loop = asyncio.new_event_loop()
         entries: list[Any] = []
-        loop.call_soon(lambda: entries.append(nesting._running[threading.get_ident()]))  # what an interrupt may leave
+        loop.call_soon(lambda: entries.append(loops._running[threading.get_ident()]))  # what an interrupt may leave
         loop.call_soon(loop.stop)
         loop.run_forever()
         loop.close()

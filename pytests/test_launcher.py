@@ -24,7 +24,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from harness import REPOSITORY, free_ports
 from jupyter_client import BlockingKernelClient
 
-from ipymini import guard, launcher
+from ipymini import launcher
+from ipymini.remote import signal_relay
 
 DEADLINE = 20.0
 CHANNELS = ("shell", "iopub", "stdin", "control", "hb")
@@ -168,7 +169,7 @@ def test_signals_come_by_the_comm_port_whatever_else_comes_there(gateway):
         # given: nonsense, a port scan, and a crowd that connects and says nothing
         for nonsense in (b"{", b"[]", b"\xff", {"signum": 19}, {"signum": "2"}, {}, b"", b"x" * 5000):
             gateway.tell(said, nonsense)
-        silent = [socket.create_connection(("127.0.0.1", said["comm_port"])) for _ in range(guard.CROWD)]
+        silent = [socket.create_connection(("127.0.0.1", said["comm_port"])) for _ in range(signal_relay.CROWD)]
         gateway.tell(said, {"signum": 0})
 
         # when: a cell runs, with a process of its own
@@ -183,7 +184,7 @@ def test_signals_come_by_the_comm_port_whatever_else_comes_there(gateway):
         assert run(client, "40 + 2") == ["42"]
         warnings = [line for line in gateway.log().splitlines() if "dropped a message to the gateway's port" in line]
         assert sum("come to" not in line for line in warnings) == 7
-        assert len(warnings) <= guard.COMPLAINTS
+        assert len(warnings) <= signal_relay.COMPLAINTS
         for one in silent:
             one.close()
 

@@ -397,7 +397,7 @@ def test_a_crash_of_the_io_thread_ends_the_kernel(own_kernel: KernelUnderTest) -
 
 SOCKETS_WATCHED = """
 import collections, threading
-from ipymini import channels
+from ipymini.execution import channels
 touched = collections.Counter()
 class Watched(channels._Backend):
     pass
@@ -442,7 +442,7 @@ def test_one_thread_touches_the_sockets(own_kernel: KernelUnderTest) -> None:  #
 EMBEDDED = """
 import asyncio, builtins, gc, json, os, sys, threading, weakref
 from jupyter_client import BlockingKernelClient
-from ipymini import connection
+from ipymini.protocol import connection
 from ipymini.kernel import Kernel
 
 def client_of(kernel):
@@ -514,7 +514,7 @@ def test_kernels_can_follow_each_other_in_one_process(tmp_path: Path, where: str
 YOUNG = """
 import os, signal
 os.register_at_fork(after_in_child=lambda: os.kill(os.getpid(), signal.SIGTERM))  # runs before the kernel's own
-from ipymini import signals
+from ipymini.execution import signals
 told = []
 signals.handle(lambda number, frame: told.append(number), lambda number, frame: told.append(number))
 if (child := os.fork()) == 0:

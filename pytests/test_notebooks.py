@@ -8,7 +8,7 @@ import nbclient
 import nbformat
 import pytest
 
-from ipymini import kernelspec
+from ipymini.tools import kernelspec
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 DEADLINE = 60  # seconds a cell may take

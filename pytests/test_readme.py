@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ipymini import kernelspec
 from ipymini.handlers import HANDLERS
+from ipymini.tools import kernelspec
 
 REPO = Path(__file__).resolve().parents[1]
 README = (REPO / "README.md").read_text(encoding="utf-8")
@@ -33,7 +33,7 @@ def test_the_table_of_requests_is_the_table_of_handlers():
 
 def test_the_variables_are_those_that_the_code_reads():
     told = {re.findall(r"`(\w+)`", row[0])[0] for row in rows("Environment variables")}
-    sources = [*(REPO / "ipymini").glob("*.py"), *(REPO / "pytests").rglob("*.py")]
+    sources = [*(REPO / "ipymini").rglob("*.py"), *(REPO / "pytests").rglob("*.py")]
     read = {name for path in sources for name in re.findall(r"""["'](IPYMINI_[A-Z_]+)["']""", path.read_text("utf-8"))}
 
     assert told == read

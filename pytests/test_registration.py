@@ -13,7 +13,8 @@ import zmq
 from jupyter_client import BlockingKernelClient
 from jupyter_client.session import Session
 
-from ipymini import connection, registration
+from ipymini.protocol import connection
+from ipymini.remote import registration
 
 DEADLINE = 20_000  # ms
 KEY = "a key"

@@ -189,7 +189,7 @@ def test_what_zmq_still_sends_when_exit_functions_have_run_is_not_freed() -> Non
         atexit.register(lambda: print(gc.is_alive(), len(gc.refs)))  # registered first, it runs last
         import zmq
         from zmq.utils.garbage import gc
-        from ipymini.channels import Channels
+        from ipymini.execution.channels import Channels
         push = zmq.Context.instance().socket(zmq.PUSH)
         push.bind("inproc://nobody-reads")
         pull = zmq.Context.instance().socket(zmq.PULL)

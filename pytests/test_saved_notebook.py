@@ -8,7 +8,7 @@ import nbformat
 import pytest
 from harness import KernelUnderTest, start_kernel
 
-from ipymini.display import LARGEST_KEPT, OUTPUT, PIECE
+from ipymini.ipython.display import LARGEST_KEPT, OUTPUT, PIECE
 
 OPTION = "--ZMQDisplayPublisher.store_display_history=True"
 

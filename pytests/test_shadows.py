@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from harness import REPOSITORY, start_kernel
 
-from ipymini import shadows
+from ipymini.protocol import import_guard
 
 # Python itself imports these before any code of ours when it is started with `-m` and without `-P`.
 PYTHONS_OWN = {
@@ -23,7 +23,7 @@ def crowded(tmp_path: Path) -> Path:
     """Return a directory in which each module of the standard library and of ours has a file that raises."""
     directory = tmp_path / "crowded"
     directory.mkdir()
-    for name in sorted((sys.stdlib_module_names | shadows.OURS) - {"ipymini", "__main__"}):
+    for name in sorted((sys.stdlib_module_names | import_guard.OURS) - {"ipymini", "__main__"}):
         if importlib.util.find_spec(name) is None:
             continue  # of another system: the library tries whether it is there
         (directory / f"{name}.py").write_text(f"raise RuntimeError('the working directory's {name}.py')\n")
@@ -77,7 +77,7 @@ def test_what_is_ours_and_not_installed_is_found_in_the_working_directory(tmp_pa
     (tmp_path / "wcwidth.py").write_text("here = True\n")
     code = f"""if True:
         import sys, json
-        from ipymini import shadows
+        from ipymini.protocol import import_guard as shadows
         sys.path.insert(0, "")
         undo = shadows.install()
         import wcwidth
@@ -99,4 +99,4 @@ def test_files_that_bear_a_modules_name_are_found(tmp_path: Path) -> None:
     (tmp_path / "email").mkdir()
     (tmp_path / "email" / "__init__.py").touch()
 
-    assert shadows.find(str(tmp_path)) == ["email", "jedi.py", "random.py"]
+    assert import_guard.find(str(tmp_path)) == ["email", "jedi.py", "random.py"]

@@ -83,8 +83,8 @@ WITHOUT = [
 
 OFF = [
     ("ipykernel is the real one", "import ipykernel.extra\nipykernel.__version__, ipykernel.extra.HERE, hasattr(ipykernel, '__ipymini__')", ("6.30.0", "the real one", False)),
-    ("our classes have their own names", "type(ip).__module__, type(sys.stdout).__module__, type(ip.kernel).__module__", ("ipymini.shell", "ipymini.streams", "ipymini.compat")),
-    ("its import takes no comms from us", "comm.create_comm.__module__, comm.get_comm_manager() is ip.kernel.comm_manager", ("ipymini.comms", True)),
+    ("our classes have their own names", "type(ip).__module__, type(sys.stdout).__module__, type(ip.kernel).__module__", ("ipymini.ipython.shell", "ipymini.frontend.streams", "ipymini.compat.facade")),
+    ("its import takes no comms from us", "comm.create_comm.__module__, comm.get_comm_manager() is ip.kernel.comm_manager", ("ipymini.ipython.comms", True)),
     ("others may still put theirs there", "mine = lambda *a, **k: 'mine'\nbefore = comm.create_comm\ncomm.create_comm = mine\nmade = comm.create_comm()\ncomm.create_comm = before\nmade", "mine"),
 ]  # fmt: skip
 
@@ -168,22 +168,23 @@ def test_a_comm_with_a_kernel_of_its_own_speaks_on_that_kernels_wire(beside: Ker
 
 
 def test_nothing_of_it_is_imported_before_it_is_asked_for(own_kernel: KernelUnderTest) -> None:
-    own = "ipymini.roles IPython.core.application ipymini.magics jupyter_client tornado".split()
+    own = "ipymini.compat.ipykernel_classes IPython.core.application ipymini.ipython.magics jupyter_client tornado".split()
     code = f"import sys; print(sorted(n for n in sys.modules if n.startswith('ipykernel')), [n for n in {own} if n in sys.modules])"
     names = ["ipykernel", "ipykernel.iostream", "ipykernel.ipkernel", "ipykernel.zmqshell"]
     assert own_kernel.execute(code)[1] == [f"stdout:{names} []\n"]
 
 
 def test_the_undo_leaves_no_trace() -> None:
-    from ipymini import standins, streams
+    from ipymini.compat import ipykernel_names
+    from ipymini.frontend import streams
 
     before = {name: module for name, module in sys.modules.items() if name.startswith("ipykernel")}
-    undo = standins.install()
+    undo = ipykernel_names.install()
     import ipykernel
 
-    assert isinstance(ipykernel, standins.StandIn)
+    assert isinstance(ipykernel, ipykernel_names.StandIn)
     assert streams.OutStream.__module__ == "ipykernel.iostream"
     undo()
-    assert streams.OutStream.__module__ == "ipymini.streams"
-    assert standins.FINDER not in sys.meta_path
+    assert streams.OutStream.__module__ == "ipymini.frontend.streams"
+    assert ipykernel_names.FINDER not in sys.meta_path
     assert {name: module for name, module in sys.modules.items() if name.startswith("ipykernel")} == before

@@ -13,8 +13,8 @@ LATER = (
     "matplotlib", "numpy", "pandas", "sqlite3", "_sqlite3", "pexpect", "unittest", "pydoc", "pdb", "bdb", "doctest",
     "concurrent.futures.process", "multiprocessing", "xml", "http", "urllib.request", "email", "ipykernel.kernelbase", "nbformat",
     "dateutil", "IPython.terminal", "IPython.core.application", "IPython.core.completer", "IPython.core.debugger",
-    "IPython.extensions.storemagic", "matplotlib_inline.backend_inline", "ipymini.debugger", "ipymini.kernelspec",
-    "ipymini.magics", "ipymini.roles", "ipymini.gui", "tkinter",
+    "IPython.extensions.storemagic", "matplotlib_inline.backend_inline", "ipymini.debug.debugger", "ipymini.tools.kernelspec",
+    "ipymini.ipython.magics", "ipymini.compat.ipykernel_classes", "ipymini.compat.gui", "tkinter",
 )  # fmt: skip
 
 
@@ -95,7 +95,7 @@ def test_an_ipython_directory_that_cannot_be_made_is_replaced_and_said(tmp_path:
             assert said[0].startswith(f"stderr:ipymini: no IPython directory {str(wanted)!r}: ")
             assert said[1:] == ["execute_result:1"]
             assert kernel.execute("'said once'")[1] == ["execute_result:'said once'"]
-            assert kernel.log.read_text().count(" WARNING ipymini.startup no IPython directory ") == 1
+            assert kernel.log.read_text().count(" WARNING ipymini.ipython.startup no IPython directory ") == 1
             place = kernel.execute("print(get_ipython().ipython_dir)")[1][0].removeprefix("stdout:").strip()
             assert kernel.execute("get_ipython().history_manager.session_number")[1] == ["execute_result:1"]
             assert said[0].endswith(f"; a temporary one takes its place: {place}\n")
@@ -103,7 +103,7 @@ def test_an_ipython_directory_that_cannot_be_made_is_replaced_and_said(tmp_path:
 
 
 def test_a_read_only_ipython_directory_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ipymini import startup
+    from ipymini.ipython import startup
 
     wanted = tmp_path / "wanted"
     monkeypatch.setenv("IPYTHONDIR", str(wanted))

@@ -10,9 +10,9 @@ import pytest
 import zmq
 from harness import start_kernel
 
-from ipymini import channels, subscribers
-from ipymini.connection import Connection
-from ipymini.messages import Message
+from ipymini.execution import channels, subscribers
+from ipymini.protocol.connection import Connection
+from ipymini.protocol.messages import Message
 
 SOON = 20.0  # seconds: a slow machine's patience
 

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from ipymini.turns import Turns
+from ipymini.debug.turns import Turns
 
 HOUR = 3600.0
 

@@ -17,7 +17,7 @@ import zmq
 from harness import REPOSITORY
 from jupyter_client import BlockingKernelClient
 
-from ipymini import connection
+from ipymini.protocol import connection
 
 DEADLINE = 30.0
 KERNEL, CLIENT = "10.213.7.1", "10.213.7.2"

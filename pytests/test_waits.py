@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ipymini import waits
+from ipymini.execution import waits
 
 
 @pytest.fixture

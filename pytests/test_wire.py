@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from ipymini.messages import BadContent, Message, Request, error_content, reply_type
-from ipymini.wire import LARGE, BadFrames, BadSignature, Wire, dumps, dumps_content
+from ipymini.protocol.messages import BadContent, Message, Request, error_content, reply_type
+from ipymini.protocol.wire import LARGE, BadFrames, BadSignature, Wire, dumps, dumps_content
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from ipymini import workers
-from ipymini.frames import door
-from ipymini.workers import Workers
+from ipymini.execution import workers
+from ipymini.execution.stacks import door
+from ipymini.execution.workers import Workers
 
 SOON = 10.0  # seconds: a deadline, no measure
 

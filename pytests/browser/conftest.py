@@ -17,7 +17,7 @@ import pytest
 from pages import Notebook
 from playwright.sync_api import expect
 
-from ipymini import kernelspec
+from ipymini.tools import kernelspec
 
 START = 120  # seconds until the server must listen
 DEADLINE = 30_000  # milliseconds until what a test waits for must be on the page

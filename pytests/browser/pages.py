@@ -4,7 +4,7 @@ from time import monotonic
 
 from playwright.sync_api import expect
 
-from ipymini import kernelspec
+from ipymini.tools import kernelspec
 
 DEADLINE = 30.0
 

@@ -14,7 +14,7 @@ from harness import free_ports
 from nbformat.v4 import new_code_cell, new_notebook
 from playwright.sync_api import expect
 
-from ipymini import kernelspec
+from ipymini.tools import kernelspec
 
 pytestmark = pytest.mark.browser
 

@@ -1,0 +1,1 @@
+"""compat: what libraries and frontends expect of ipykernel."""

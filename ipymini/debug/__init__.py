@@ -1,0 +1,1 @@
+"""debug: the Debug Adapter Protocol, by debugpy in this process."""

@@ -1,0 +1,114 @@
+"""signals: SIGINT, SIGTERM and SIGHUP: handled soon, and by the kernel's process alone. What they mean others know."""
+
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+from ipymini.protocol.originals import __builtins__, os, signal, threading  # noqa: F401
+
+ENDINGS = (signal.SIGTERM, signal.SIGHUP)  # SIGHUP: the terminal or the connection that started us has gone
+Handler = Callable[[int, FrameType | None], None]
+
+
+def handle(on_sigint: Handler, on_sigterm: Handler | None) -> Callable[[], None]:
+    """Take SIGINT, and SIGTERM and SIGHUP unless None, for the kernel; return the undo. On the main thread.
+
+    SIGHUP stays ignored where it is: `nohup` was asked to keep the kernel.
+    Forked children get Python's own handlers back.
+    """
+    process = os.getpid()
+    kernels: dict[int, Any] = {signal.SIGINT: on_sigint}
+    pythons: dict[int, Any] = {signal.SIGINT: signal.default_int_handler}
+    if on_sigterm is not None:
+        for number in ENDINGS:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                kernels[number], pythons[number] = on_sigterm, signal.SIG_DFL
+
+    def ours(number: int, frame: FrameType | None) -> None:
+        if os.getpid() == process:
+            # Not `frame`: matplotlib hands on a signal that it has kept back, with the frame of then, which has ended.
+            kernels[number](number, sys._getframe(1))
+        else:  # a child so young that `in_child` has not run: the signal is for it all the same
+            signal.signal(number, pythons[number])
+            os.kill(os.getpid(), number)
+
+    # Or `Pool.terminate` would wait for ever for children that take SIGTERM for the kernel's. It is blocked meanwhile:
+    # Python has a new child forget what came before its hooks, and anybody what came before SIG_DFL was set.
+    masks = threading.local()
+
+    def before() -> None:
+        if endings := kernels.keys() - {signal.SIGINT}:
+            masks.kept = signal.pthread_sigmask(signal.SIG_BLOCK, endings)
+
+    def in_parent() -> None:
+        if (kept := masks.__dict__.pop("kept", None)) is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, kept)
+
+    def in_child() -> None:
+        for number, handler in pythons.items():
+            if signal.getsignal(number) is ours:
+                signal.signal(number, handler)
+        in_parent()
+
+    before_us = {number: signal.signal(number, ours) for number in kernels}
+    os.register_at_fork(before=before, after_in_parent=in_parent, after_in_child=in_child)
+
+    def undo() -> None:
+        for number, handler in before_us.items():
+            if signal.getsignal(number) is ours and handler is not None:  # None: it was no handler of Python's
+                signal.signal(number, handler)
+        kernels.clear()  # Python never forgets the hooks of a fork, and they know us
+
+    return undo
+
+
+def try_again(strike_again: Callable[[], bool]) -> Callable[[], None]:
+    """Interrupt once more what swallows a KeyboardInterrupt without being asked to; return the undo.
+
+    Destructors, callbacks of weak references and of C libraries have nobody to raise it to: Python reports it to
+    `sys.unraisablehook` and goes on. `strike_again` is called on that thread; False: there is no cell to interrupt.
+    """
+    before = sys.unraisablehook
+
+    def hook(unraisable: Any) -> None:
+        if not (issubclass(unraisable.exc_type, KeyboardInterrupt) and strike_again()):
+            before(unraisable)
+
+    def undo() -> None:
+        if sys.unraisablehook is hook:
+            sys.unraisablehook = before
+
+    sys.unraisablehook = hook
+    return undo
+
+
+def hurry(watch: Callable[[int, Callable[[], None]], None], main: Callable[[], int | None]) -> Callable[[], None]:
+    """See to it that the main thread handles each SIGINT soon; return the undo. On the main thread.
+
+    `watch` calls a function when a descriptor is readable, on another thread; `main` says the main thread's ident.
+
+    The system gives a SIGINT to another thread while the main one has signals blocked, as it has for a moment when
+    it starts a process. Python's handler then waits for the main thread, and that for the process: a signal of the
+    main thread's own, which means nothing else, ends its wait.
+    """
+    if signal.getsignal(signal.SIGURG) is not signal.SIG_DFL:
+        return lambda: None  # somebody needs it
+    signal.signal(signal.SIGURG, lambda signum, frame: None)
+    ends = os.pipe()
+    for end in ends:
+        os.set_blocking(end, False)
+    signal.set_wakeup_fd(ends[1], warn_on_full_buffer=False)
+
+    def came() -> None:
+        ident = main()
+        if signal.SIGINT in os.read(ends[0], 4096) and ident is not None:
+            signal.pthread_kill(ident, signal.SIGURG)
+
+    def undo() -> None:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGURG, signal.SIG_DFL)
+
+    watch(ends[0], came)
+    os.register_at_fork(after_in_child=undo)
+    return undo

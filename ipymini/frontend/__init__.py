@@ -1,0 +1,1 @@
+"""frontend: what the kernel says to frontends and asks them for."""

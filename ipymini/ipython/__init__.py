@@ -1,0 +1,1 @@
+"""ipython: IPython's shell as a kernel needs it."""

@@ -1,0 +1,415 @@
+"""display: values to execute_result, display_data and clear_output messages. Formats with IPython, sends with iopub.
+
+One display hook and one publisher serve all lanes: what they need of a run they ask the shell for.
+"""
+
+import builtins
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, Literal
+from uuid import uuid4
+
+from IPython.core import formatters
+from IPython.core import history as ipython_history
+from IPython.core.display_trap import DisplayTrap
+from IPython.core.displayhook import DisplayHook
+from IPython.core.displaypub import DisplayPublisher
+from IPython.core.formatters import BaseFormatter, DisplayFormatter
+from traitlets import Any as AnyTrait
+from traitlets import Bool, observe
+
+from ipymini.execution import context
+from ipymini.frontend import streams
+from ipymini.protocol.messages import PROTOCOL_VERSION, SESSION, Content
+
+Hook = Callable[[Content], Content | None]
+LARGEST_KEPT = 1 << 16  # characters of a result, or of all that a cell prints, that `%notebook` may still want
+PIECE, OUTPUT = 8, 500  # characters that another text, and another output, count beside their own: memory, too
+CUT = "\n[%notebook keeps no more of what this cell has printed]\n"
+_UNDERS = ("_", "__", "___")
+_OUTPUT: Any = getattr(ipython_history, "HistoryOutput", None)  # IPython 9.0 has none, and keeps nothing
+
+
+class MessageHooks(threading.local):
+    """The functions that may change or keep back what their thread displays; each thread has its own."""
+
+    def __init__(self) -> None:
+        self.hooks: list[Hook] = []
+
+    def register(self, hook: Hook) -> None:
+        """Add a hook."""
+        self.hooks.append(hook)
+
+    def unregister(self, hook: Hook) -> bool:
+        """Take a hook away; return whether it was there."""
+        try:
+            self.hooks.remove(hook)
+        except ValueError:
+            return False
+        return True
+
+    def run(self, msg_type: str, content: Content) -> Content | None:
+        """Return the message that the hooks have left over of this one; hooks know jupyter_client's dicts."""
+        parent = context.current()
+        header = {
+            "msg_id": uuid4().hex,
+            "msg_type": msg_type,
+            "username": "kernel",
+            "session": SESSION,
+            "date": datetime.now(UTC),
+            "version": PROTOCOL_VERSION,
+        }
+        message: Content = {
+            "header": header,
+            "msg_id": header["msg_id"],
+            "msg_type": msg_type,
+            "parent_header": parent.header if parent is not None else {},
+            "metadata": {},
+            "content": content,
+        }
+        for hook in list(self.hooks):
+            left = hook(message)
+            if left is None:
+                return None
+            message = left
+        return message
+
+
+def _under(place: int) -> Any:
+    """Make a property of the hook that is one of the run's `_`, `__`, `___`."""
+
+    def write(hook: "ZMQShellDisplayHook", value: Any) -> None:
+        unders = list(hook.shell.run.unders)
+        unders[place] = value
+        hook.shell.run.unders = tuple(unders)
+
+    return property(lambda hook: hook.shell.run.unders[place], write)
+
+
+class Speaker:
+    """What the display hook and the publisher have in common: the message hooks, and whose message it is."""
+
+    shell: Any
+    _hooks: MessageHooks
+    topic = b""
+    parent_header = property(lambda self: self.shell.get_parent())
+    session = property(lambda self: self.shell.kernel.session)  # these two: jupyter_client in a cell
+    pub_socket = property(lambda self: self.shell.kernel.iopub_socket)
+
+    def register_hook(self, hook: Hook) -> None:
+        """Call `hook` with every message that this thread displays. It returns the message to send, or None."""
+        self._hooks.register(hook)
+
+    def unregister_hook(self, hook: Hook) -> bool:
+        """Undo `register_hook`; return whether it had been registered."""
+        return self._hooks.unregister(hook)
+
+    def set_parent(self, parent: Content) -> Callable[[], None]:
+        """Make what this thread displays from now on belong to `parent`; return the undo."""
+        undo: Callable[[], None] = self.shell.set_parent(parent)
+        return undo
+
+    set_thread_parent = set_parent
+
+    @staticmethod
+    def reset_thread_parent(undo: Callable[[], None]) -> None:
+        """Undo a `set_thread_parent`."""
+        undo()
+
+
+class ZMQShellDisplayHook(Speaker, DisplayHook):
+    """What `sys.displayhook` is, for all lanes and for good."""
+
+    shell: Any
+
+    def __init__(self, shell: Any = None, **traits: Any):
+        self._hooks = MessageHooks()
+        super().__init__(shell=shell, **traits)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return getattr, (self.shell, "displayhook")
+
+    def __call__(self, result: Any = None) -> None:
+        """Publish the value of an expression statement, and remember it. Errors of formatters are the cell's."""
+        self.check_for_underscore()
+        if result is None or self.quiet():
+            return
+        cell = self.shell.cell
+        cell.is_formatting = True
+        try:
+            data, metadata = self.compute_format_data(result)
+        finally:
+            cell.is_formatting = False
+        self.update_user_ns(result)
+        self.fill_exec_result(result)
+        if data:
+            self.write_format_data(data, metadata)
+            self.log_output(data)
+
+    def write_format_data(self, format_dict: Content, md_dict: Content | None = None) -> None:
+        """Publish an execute_result."""
+        number = self.prompt_count
+        if not self._hooks.hooks:
+            self.shell.iopub.execute_result(format_dict, md_dict or {}, number)
+            return
+        content = {"data": format_dict, "metadata": md_dict or {}, "execution_count": number}
+        message = self._hooks.run("execute_result", content)
+        if message is not None:
+            self.shell.iopub.send(message["header"]["msg_type"], message["content"])
+
+    # ---- what IPython keeps on the hook, and we on the run ------------------------
+
+    @property
+    def prompt_count(self) -> int:
+        """The number that execute_input carried: it stands for this cell also when nothing is stored."""
+        return int(self.shell.cell.number)
+
+    @property
+    def exec_result(self) -> Any:
+        """The ExecutionResult of the innermost run_cell call."""
+        results = self.shell.cell.results
+        return results[-1] if results else None
+
+    @exec_result.setter
+    def exec_result(self, result: Any) -> None:
+        cell = self.shell.cell
+        results = cell.results
+        if result is not None:
+            results.append(result)
+            cell.outermost = cell.outermost or result
+        elif results:
+            results.pop()  # back to the one of the run_cell call around
+
+    _, __, ___ = _under(0), _under(1), _under(2)
+
+    def quiet(self) -> bool:
+        """Return whether the code that runs ends in a semicolon."""
+        result = self.exec_result
+        info = result.info if result is not None else None
+        code = str(getattr(info, "transformed_cell", None) or getattr(info, "raw_cell", ""))
+        return ";" in code and bool(self.semicolon_at_end_of_expression(code))
+
+    def check_for_underscore(self) -> None:
+        """Take our `_` away where gettext has put its own into builtins."""
+        run = self.shell.run
+        if "_" in builtins.__dict__ and run.names.get("_") is run.unders[0]:
+            run.names.pop("_", None)
+
+    def update_user_ns(self, result: Any) -> None:
+        """Store a result as `_`, `_5` and `Out[5]` of the run, unless the user has taken `_` for himself."""
+        run, cell = self.shell.run, self.shell.cell
+        outs, hidden = run.history.output_hist, self.shell.user_ns_hidden
+        if not self.cache_size or result is outs or not cell.is_recorded:
+            return
+        if len(outs) >= self.cache_size and self.do_full_cache:
+            self.cull_cache()
+        names = run.names
+        is_ours = all(
+            name not in names or names[name] is old or (name in hidden and hidden[name] is names[name])
+            for name, old in zip(_UNDERS, run.unders, strict=True)
+        )
+        run.unders = (result, *run.unders[:2])
+        if is_ours and "_" not in builtins.__dict__:
+            names.update(zip(_UNDERS, run.unders, strict=True))
+        if self.do_full_cache:
+            names[f"_{cell.number}"] = result
+            outs[cell.number] = result
+
+    def log_output(self, format_dict: Content) -> None:
+        """Keep a result's text for `%history -o`, and a small result for `%notebook`."""
+        history, number = self.shell.run.history, self.prompt_count
+        text = format_dict.get("text/plain")
+        if sum(len(part) for part in format_dict.values() if isinstance(part, str | bytes)) <= LARGEST_KEPT:
+            _keep(history, number, "execute_result", format_dict)
+        if text is None:
+            return
+        if self.shell.logger.log_output:
+            self.shell.logger.log_write(text, "output")
+        if len(text) <= LARGEST_KEPT:
+            history.output_hist_reprs[number] = text
+
+    def cull_cache(self) -> None:
+        """Forget the oldest results, a fifth of them: `cache_size` is reached."""
+        run = self.shell.run
+        outs = run.history.output_hist
+        for number in sorted(outs)[: max(int(len(outs) * self.cull_fraction), 2)]:
+            run.names.pop(f"_{number}", None)
+            outs.pop(number, None)
+            run.history.output_hist_reprs.pop(number, None)
+
+    def flush(self) -> None:
+        """Forget all results (`%reset out`)."""
+        run = self.shell.run
+        for number in range(1, run.execution_count + 1):
+            self.shell.user_ns_hidden.pop(f"_{number}", None)
+            run.names.pop(f"_{number}", None)
+        run.history.output_hist.clear()
+        run.unders = ("", "", "")
+        if "_" not in builtins.__dict__:
+            run.names.update(zip(_UNDERS, run.unders, strict=True))
+
+
+def _keep(history: Any, number: int, kind: str, bundle: Content) -> None:
+    """Keep an output for %notebook."""
+    if _OUTPUT is not None:
+        history.outputs[number].append(_OUTPUT(output_type=kind, bundle=bundle))
+
+
+class AlwaysTrapped(DisplayTrap):
+    """Swaps nothing: on `sys.displayhook`, which all threads share, two lanes would get each other's results."""
+
+    def __enter__(self) -> "AlwaysTrapped":
+        return self
+
+    def __exit__(self, *error: object) -> Literal[False]:
+        return False
+
+    @property
+    def is_active(self) -> bool:
+        """Always."""
+        return True
+
+
+class ZMQDisplayPublisher(Speaker, DisplayPublisher):
+    """What `display(...)` talks to."""
+
+    store_display_history = Bool(
+        False, help="Keep what is displayed and printed in the history, for %notebook. Memory grows with it."
+    ).tag(config=True)
+    shell = AnyTrait()
+    topic = b"display_data"
+
+    def __init__(self, shell: Any = None, **traits: Any):
+        self._hooks = MessageHooks()
+        self._keep_no_text: Callable[[], None] = lambda: None
+        super().__init__(shell=None, **traits)  # with a shell it would register two callbacks for each cell
+        self.shell = shell
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return getattr, (self.shell, "display_pub")
+
+    @observe("store_display_history")
+    def _store_changed(self, change: Any) -> None:
+        self._keep_no_text()
+        is_on = change.new and _OUTPUT is not None
+        self._keep_no_text = streams.tee(self._keep_text) if is_on else lambda: None
+
+    def _keep_text(self, request: Any, name: str, text: str) -> None:
+        """Keep what a cell prints while it runs: its beginning. Any thread; takes no lock."""
+        with context.handling(request):
+            run = self.shell.run
+        cell = run.cells.get(request)
+        if cell is None or not cell.is_recorded or cell.kept > LARGEST_KEPT:
+            return
+        kind, outputs = "out_stream" if name == "stdout" else "err_stream", run.history.outputs[cell.number]
+        if not outputs or outputs[-1].output_type != kind:
+            _keep(run.history, cell.number, kind, {"stream": []})
+            cell.kept = min(cell.kept + OUTPUT, LARGEST_KEPT)
+        room = LARGEST_KEPT - PIECE - cell.kept
+        if len(text) > room:
+            text = text[: max(room, 0)] + CUT
+        cell.kept += len(text) + PIECE
+        outputs[-1].bundle["stream"].append(text)
+
+    def publish(
+        self,
+        data: Content,
+        metadata: Content | None = None,
+        source: Any = None,
+        *,
+        transient: Content | None = None,
+        update: bool = False,
+        buffers: Any = (),
+        **kwargs: Any,
+    ) -> None:
+        """Publish a mime bundle as display_data, or (`update`) as update_display_data. Any thread."""
+        self._validate_data(data, metadata)
+        if self.store_display_history and not update:
+            _keep(self.shell.run.history, self.shell.cell.number, "display_data", data)
+        if not self._hooks.hooks:
+            self.shell.iopub.display_data(data, metadata, transient, update=update, buffers=buffers or ())
+            return
+        kind = "update_display_data" if update else "display_data"
+        content = {"data": data, "metadata": metadata or {}, "transient": transient or {}}
+        message = self._hooks.run(kind, content)
+        if message is not None:
+            self.shell.iopub.send(message["header"]["msg_type"], message["content"], buffers=buffers or ())
+
+    def clear_output(self, wait: bool = False) -> None:
+        """Publish clear_output: now, or (`wait`) when the next output comes."""
+        if not self._hooks.hooks:
+            self.shell.iopub.clear_output(wait)
+            return
+        message = self._hooks.run("clear_output", {"wait": wait})
+        if message is not None:
+            self.shell.iopub.send(message["header"]["msg_type"], message["content"])
+
+
+_STOCK = frozenset(
+    kind
+    for kind in vars(formatters).values()
+    if isinstance(kind, type) and issubclass(kind, BaseFormatter) and kind is not formatters.PlainTextFormatter
+)
+# Types written in C have wrappers of their own around the one that looks into `type` and `__dict__`.
+_GENERIC = frozenset(
+    kind.__getattribute__
+    for kind in (object, int, float, complex, str, bytes, bytearray, list, tuple, dict, set, frozenset, Exception)
+)
+_PRINTERS = ("singleton_printers", "type_printers", "deferred_printers")
+
+
+class ThriftyDisplayFormatter(DisplayFormatter):
+    """IPython's display formatter, which does not ask the formatters that cannot have anything to say.
+
+    Ten formatters at 3 us each say "no" to nearly every object. Nothing is remembered here, so nothing can get
+    stale: whether a formatter applies is asked anew each time, but of the type, all in one go.
+    """
+
+    def format(self, obj: Any, include: Any = None, exclude: Any = None) -> tuple[Content, Content]:
+        """Return (data, metadata) by mime type; the same as IPython's method."""
+        kind = type(obj)
+        if not _is_plain(obj, kind):
+            return super().format(obj, include=include, exclude=exclude)
+        mine = getattr(obj, "__dict__", None) or {}
+        for formatter in (self.ipython_display_formatter, self.mimebundle_formatter):
+            if _may_apply(formatter, kind, mine):
+                return super().format(obj, include=include, exclude=exclude)
+        data: Content = {}
+        metadata: Content = {}
+        for mime, formatter in self.formatters.items():
+            if (include and mime not in include) or (exclude and mime in exclude):
+                continue
+            if not _may_apply(formatter, kind, mine):
+                continue
+            found, about = formatter(obj), None
+            if isinstance(found, tuple) and len(found) == 2:
+                found, about = found
+            if found is not None:
+                data[mime] = found
+            if about is not None:
+                metadata[mime] = about
+        return data, metadata
+
+
+def _is_plain(obj: Any, kind: type) -> bool:
+    """Whether an object's attributes are where `type` and `__dict__` say, and nowhere else."""
+    return (
+        type(kind).__getattribute__ is type.__getattribute__
+        and not hasattr(type(kind), "__getattr__")
+        and kind.__getattribute__ in _GENERIC  # type: ignore[comparison-overlap]
+        and not hasattr(kind, "__getattr__")
+        and not issubclass(kind, type)
+        and obj.__class__ is kind
+    )
+
+
+def _may_apply(formatter: Any, kind: type, mine: Content) -> bool:
+    """Whether a formatter might do anything with an object of this type that has these attributes of its own."""
+    if type(formatter) not in _STOCK:
+        return True
+    name = formatter.print_method
+    if hasattr(kind, name) or name in mine:
+        return True
+    values = formatter._trait_values  # a third of the price of asking for the traits
+    return any(values.get(printers) for printers in _PRINTERS)

@@ -1,0 +1,478 @@
+"""shell: `ZMQInteractiveShell`, IPython's shell as a kernel needs it. Knows no requests' content and no replies.
+
+One object serves the main shell and all subshells; `subshell_state` has what each of them has of its own, `lean` what
+is left out or put off. What Python itself asks for (`sys.displayhook`, `sys.excepthook`, names in builtins) is
+set once, by `install`: swapped around every cell, as IPython does it, two lanes would take it from each other.
+"""
+
+import asyncio
+import atexit
+import builtins
+import logging
+import sys
+from _thread import allocate_lock
+from collections.abc import Callable, Coroutine
+from functools import wraps
+from types import TracebackType
+from typing import Any
+from warnings import warn
+
+from IPython.core import page
+from IPython.core.error import UsageError
+from IPython.core.getipython import get_ipython
+from IPython.core.payload import PayloadManager
+from traitlets import Any as AnyTrait
+from traitlets import Bool
+
+from ipymini.execution import context
+from ipymini.execution.loops import outside_task
+from ipymini.execution.stacks import shielded
+from ipymini.ipython import sources, tracebacks
+from ipymini.ipython.history import History
+from ipymini.ipython.lean import LeanShell
+from ipymini.ipython.subshell_state import Cell, Layered, Overlay, Run
+from ipymini.protocol import wire
+from ipymini.protocol.messages import Content
+from ipymini.protocol.originals import os
+
+log = logging.getLogger("ipymini.ipython.shell")
+
+
+def _of_run(name: str) -> Any:
+    """Make a property of the shell that is a field of the current run."""
+    return property(lambda shell: getattr(shell.run, name), lambda shell, value: setattr(shell.run, name, value))
+
+
+def _passing_interrupts_on(method: Any) -> Any:
+    """Let a method that shows the errors of what it runs (`%run`, `%%capture`) end its cell after an interrupt."""
+
+    @wraps(method)
+    def run_and_pass_on(shell: Any, *args: Any, **options: Any) -> Any:
+        before = shell.cell.shown[0]
+        result = method(shell, *args, **options)
+        shown = shell.cell.shown[0]
+        if shown is not before and isinstance(shown, KeyboardInterrupt) and shell.cell.was_interrupted():
+            raise shown
+        return result
+
+    return run_and_pass_on
+
+
+class ZMQInteractiveShell(LeanShell):
+    """IPython's shell in a kernel. Third parties know it by this name."""
+
+    keep_last_error = Bool(
+        True,
+        help="Keep the frames of the last error, with all their variables, for %debug and %tb. False: until the next "
+        "cell begins, so that its memory can be freed.",
+    ).tag(config=True)
+    kernel = AnyTrait()
+    iopub = AnyTrait()
+    keepkernel_on_exit = None
+    _pump: Any = None  # what serves the windows of the GUI toolkit that is enabled
+
+    execution_count = _of_run("execution_count")
+    history_manager = _of_run("history")
+    payload_manager = _of_run("payload_manager")
+    display_pub = _of_run("display_pub")
+    last_execution_succeeded = _of_run("last_execution_succeeded")
+    last_execution_result = _of_run("last_execution_result")
+
+    def __init__(self, **traits: Any):
+        self._main_run = Run()
+        self._runs: dict[str, Run] = {}  # replaced under the lock, never changed: all lanes read it bare
+        self._runs_lock = allocate_lock()
+        self._process = os.getpid()
+        super().__init__(**traits)
+        self._main_run.name_history()
+        self._is_ready = True
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return get_ipython, ()  # a pickle or a copy of whatever holds the shell means the shell of where it is loaded
+
+    # ---- runs ------------------------------------------------------------------------
+
+    @property
+    def run(self) -> Run:
+        """The run of the request that caused what runs now."""
+        request = context.current()
+        subshell_id = request.header.get("subshell_id") if request is not None else None
+        return self._runs.get(subshell_id, self._main_run) if subshell_id else self._main_run
+
+    @property
+    def cell(self) -> Cell:
+        """The cell that caused what runs now; if it has ended, one that stands for it."""
+        run = self.run
+        return run.cells.get(context.current()) or Cell(run.execution_count - 1, is_recorded=False)
+
+    def open_run(self, subshell_id: str) -> None:
+        """Make the run of a subshell."""
+        main, run = self._main_run, Run(subshell_id)
+        run.history = History(shell=self, parent=self, like=main.history)
+        run.payload_manager = PayloadManager(parent=self)
+        run.display_pub = main.display_pub
+        run.locals = Overlay(run.names, lambda: self.user_ns)
+        run.name_history()
+        with self._runs_lock:
+            self._runs = {**self._runs, subshell_id: run}
+
+    def close_run(self, subshell_id: str) -> None:
+        """Forget the run of a subshell."""
+        with self._runs_lock:
+            run = self._runs.get(subshell_id)
+            self._runs = {key: other for key, other in self._runs.items() if key != subshell_id}
+        if run is not None:
+            run.history.end_session()
+            run.history.close_reader()
+
+    def name_inputs(self, history: History, names: Content) -> None:
+        """Put `_i` and its kin where the run of this history has its names."""
+        for run in (self._main_run, *self._runs.values()):
+            if run.history is history:
+                run.names.update(names)
+
+    def init_user_ns(self) -> None:
+        """Fill the namespace. `In` and `Out` in it are the main run's, whichever run resets it."""
+        super().init_user_ns()
+        main = self._main_run
+        main.name_history()
+        self.user_ns_hidden.update({name: main.names[name] for name in ("In", "_ih", "Out", "_oh")})
+        session = os.environ.get("JPY_SESSION_NAME")
+        if session is not None:
+            self.user_ns["__session__"] = self.user_ns_hidden["__session__"] = session
+        for run in self._runs.values():
+            run.name_history()
+
+    def _set_user_ns(self, names: dict[str, Any]) -> None:
+        assert isinstance(names, dict)
+        self._user_ns = names
+        self._main_run.names = names
+
+    user_ns = property(lambda self: self._user_ns, _set_user_ns)
+
+    # ---- who asked ---------------------------------------------------------------------
+
+    def get_parent(self) -> Content:
+        """Return the message that caused what runs now."""
+        request = context.current()
+        return context.Parent(request) if request is not None else {}
+
+    parent_header = property(get_parent)
+
+    def set_parent(self, parent: Content) -> Callable[[], None]:
+        """Make `parent` the cause of what the calling thread or task does from now on; return the undo."""
+        return context.pin_parent(parent)
+
+    set_thread_parent = set_parent
+
+    @staticmethod
+    def reset_thread_parent(undo: Callable[[], None]) -> None:
+        """Undo a `set_thread_parent`."""
+        undo()
+
+    @property
+    def _globals(self) -> dict[str, Any]:
+        return self.user_ns if isinstance(self.user_ns, Layered) else self.user_global_ns
+
+    # ---- running code ------------------------------------------------------------------
+
+    async def run_code(self, code_obj: Any, result: Any = None, *, async_: bool = False) -> bool:
+        """Run a code object; return whether it failed. Whatever it raises is shown, and kept in `result`."""
+        __tracebackhide__ = "__ipython_bottom__"  # tracebacks leave out what is above
+        names = self.run.locals
+        if names is None:
+            names = self.user_ns
+        try:
+            if async_:
+                await eval(code_obj, self._globals, names)
+            else:
+                with outside_task():
+                    exec(code_obj, self._globals, names)
+            return False
+        except SystemExit as error:
+            self._failed(result, error)
+            self.showtraceback(exception_only=True)
+            warn("To exit: use 'exit', 'quit', or Ctrl-D.", stacklevel=1)
+        except self.custom_exceptions as error:
+            self._failed(result, error)
+            self.CustomTB(type(error), error, tracebacks.trace_of(error))
+        except BaseException as caught:
+            meant = self.as_interrupt(caught)
+            self._failed(result, meant)
+            # Shown already: an interrupt of a cell within this one. Quit: the user has left the debugger.
+            if meant is not self.cell.shown[0] and not tracebacks.is_quit(meant):
+                self.showtraceback((type(meant), meant, tracebacks.trace_of(meant)), running_compiled_code=True)
+        return True
+
+    runcode = run_code
+
+    @staticmethod
+    def _failed(result: Any, error: BaseException) -> None:
+        if result is not None:
+            result.error_in_exec = error
+
+    def as_interrupt(self, error: BaseException) -> BaseException:
+        """Return the KeyboardInterrupt that an error stands for: a cancellation whose cause was an interrupt, one that
+        the debugger had stopped at when an interrupt came, or what `del` made of one that struck an `Overlay`."""
+        kind, trace = type(error), tracebacks.trace_of(error)
+        if not issubclass(kind, KeyboardInterrupt) and self.cell.take_strike():
+            meant = KeyboardInterrupt().with_traceback(trace)
+            meant.__context__ = error
+            return meant
+        cancelled = issubclass(kind, asyncio.CancelledError) or tracebacks.is_of_del(error)
+        if cancelled and self.cell.was_interrupted():
+            return KeyboardInterrupt().with_traceback(trace)
+        return error
+
+    def ev(self, expr: str) -> Any:
+        """Evaluate an expression as a cell of the current run would."""
+        names = self.run.locals
+        return eval(expr, self._globals, self.user_ns if names is None else names)
+
+    def user_expressions(self, expressions: dict[str, str]) -> Content:
+        """Evaluate expressions; return a mime bundle or an error for each."""
+        out: Content = {}
+        for key, expression in (expressions or {}).items():
+            try:
+                bundle = self._format_user_obj(self.ev(expression))
+                wire.dumps(bundle)  # what JSON cannot hold is this expression's error, not the whole reply's
+                out[key] = bundle
+            except BaseException:
+                out[key] = self._user_obj_error()
+        return out
+
+    def _user_obj_error(self) -> Content:
+        kind, value, _ = self._get_exc_info()
+        about = {"ename": tracebacks.name_of(kind), "evalue": tracebacks.as_text(value)}
+        return {"status": "error", **about, "traceback": tracebacks.plain(kind, value, None)}
+
+    # ---- showing errors ----------------------------------------------------------------
+
+    def showtraceback(
+        self,
+        exc_tuple: Any = None,
+        filename: str | None = None,
+        tb_offset: int | None = None,
+        exception_only: bool = False,
+        running_compiled_code: bool = False,
+    ) -> None:
+        """Show the exception that is being handled, or `exc_tuple`; then, after %pdb, debug it."""
+        if (
+            self._show(exc_tuple, filename, tb_offset, exception_only, running_compiled_code)
+            and self.call_pdb
+            and not exception_only
+        ):
+            self.debugger(force=True)
+
+    @shielded
+    def _show(
+        self, exc_tuple: Any, filename: str | None, offset: int | None, exception_only: bool, running: bool
+    ) -> bool:
+        """Render and publish; not to be interrupted, or a cell would fail without a word. Return if debuggable."""
+        try:
+            kind, value, trace = self._get_exc_info(exc_tuple)
+        except ValueError:
+            print("No traceback available to show.", file=sys.stderr)
+            return False
+        try:
+            if issubclass(kind, SyntaxError):
+                self.showsyntaxerror(filename, running)
+                return False
+            if kind is UsageError:
+                self.show_usage_error(value)
+                return False
+            stb = tracebacks.render(self.InteractiveTB, kind, value, trace, offset, exception_only)
+        except BaseException as error:
+            stb = [f"(IPython could not render this traceback: {tracebacks.name_of(type(error))})"]
+            stb += tracebacks.plain(kind, value, trace)
+        self._showtraceback(kind, value, stb)
+        return True
+
+    def _showtraceback(self, etype: Any, evalue: Any, stb: list[str]) -> None:
+        """Publish an error and remember it for the reply."""
+        if os.getpid() != self._process:  # a forked child has no voice of its own
+            print("\n".join(stb), file=sys.stderr)
+            return
+        cell = self.cell
+        cell.shown = (evalue, stb)
+        if cell.is_formatting and cell.results:
+            cell.results[-1].error_in_exec = evalue
+            self.last_execution_succeeded = False
+        self.iopub.error(tracebacks.name_of(etype), tracebacks.as_text(evalue), stb)
+        if context.current() is None:  # in a startup file: perhaps nobody listens yet
+            trace = "\n".join(tracebacks.plain(etype, evalue, tracebacks.trace_of(evalue)))
+            log.error("an error that no request has caused:\n%s", trace)
+
+    def _format_exception_for_storage(self, exception: BaseException, *ignored: Any, **options: Any) -> Content:
+        """Return what %notebook wants to know; IPython renders each traceback a second time for it."""
+        shown, stb = self.cell.shown
+        text = tracebacks.as_text(exception)
+        name = tracebacks.name_of(type(exception))
+        return {"ename": name, "evalue": text, "traceback": stb if shown is exception else []}
+
+    def forget_last_error(self) -> None:
+        """Let go of the frames of the last error."""
+        for name in ("last_type", "last_value", "last_traceback", "last_exc"):
+            sys.__dict__.pop(name, None)
+        self.InteractiveTB.tb = None
+        self.last_execution_result = None
+
+    def excepthook(self, etype: Any, value: Any, tb: TracebackType | None) -> None:
+        """Show an error that a callback (of a GUI toolkit, say) has handed to `sys.excepthook`.
+
+        A KeyboardInterrupt was meant for the cell that runs the toolkit's loop.
+        """
+        if self._pump is not None and issubclass(etype, KeyboardInterrupt) and self._pump.pass_on():
+            return
+        if issubclass(etype, KeyboardInterrupt):
+            tracebacks.cut_ours(tb)
+        if context.own() is None:
+            print("\n".join(tracebacks.plain(etype, value, tracebacks.users_part(tb) or tb)), file=sys.stderr)
+        else:
+            self.showtraceback((etype, value, tb), tb_offset=0)
+
+    def install(self) -> Callable[[], None]:
+        """Set what Python asks for by itself: display hook, except hook, names in builtins; return the undo."""
+        before = sys.displayhook, sys.excepthook
+        show: Callable[..., Any] = self.excepthook
+
+        def excepthook(*error: Any) -> None:
+            show(*error)
+
+        sys.displayhook, sys.excepthook = self.displayhook, excepthook
+        self.builtin_trap.activate()
+        forget_sources = sources.install(self.compile._filename_map)  # of cells, with their execution counts
+
+        def undo() -> None:
+            nonlocal show
+            forget_sources()
+            sys.displayhook, sys.excepthook = before
+            show = before[1]  # each thread keeps the hook that was there when it was made, and would keep all of us
+            self.builtin_trap.deactivate()
+            for name in ("display", "__IPYTHON__"):
+                builtins.__dict__.pop(name, None)
+            self.restore_sys_module_state()
+            type(self).clear_instance()
+            # At exit it would empty the namespace, which is the embedding program's, and till then keep all of us.
+            atexit.unregister(self.atexit_operations)
+            self._atexit_once_called = True
+            if hasattr(self, "tempfiles"):  # else the exit functions have run
+                self.atexit_operations()  # what is left of it: remove them
+
+        return undo
+
+    # ---- what cells ask of the frontend --------------------------------------------------
+
+    def set_next_input(self, text: str, replace: bool = False) -> None:
+        """Propose the code of the next cell; the last proposal counts."""
+        if not isinstance(text, str):  # it would be the reply that cannot be sent
+            raise TypeError(
+                f"expected the code of a cell as a str, a {tracebacks.name_of(type(text))} came: convert it first"
+            )
+        self.payload_manager.write_payload({"source": "set_next_input", "text": text, "replace": replace})
+
+    def ask_exit(self) -> None:
+        """Let the kernel stop after this cell (`exit`, `quit`), unless it was `exit(keep_kernel=True)`."""
+        keep = bool(self.keepkernel_on_exit)
+        self.payload_manager.write_payload({"source": "ask_exit", "keepkernel": keep})
+        self.keepkernel_on_exit = None
+        if not keep:
+            self.exit_now = True
+            leave = getattr(self.kernel, "ask_exit", None)
+            if leave is not None:
+                leave()
+
+    # ---- what runs in a cell, and shows its errors itself ----------------------------------
+
+    def transform_cell(self, raw_cell: str) -> str:
+        """Translate a cell to Python."""
+        code: str = super().transform_cell(raw_cell)
+        if "_magic('time" not in code or ("await" not in code and "async" not in code):
+            return code
+        from ipymini.ipython import execution_magics
+
+        return execution_magics.awaited(self, code)
+
+    def await_magic(self, name: str, line: str, cell: str | None = None) -> Coroutine[Any, Any, Any]:
+        """Run `%time` or `%timeit` of code that awaits. For the cell's own frame, which the names are taken from."""
+        caller = sys._getframe(1)
+        run = getattr(self.find_line_magic(name).__self__, f"await_{name}")
+        return run((caller.f_globals, caller.f_locals), line, cell)
+
+    def system_piped(self, cmd: str) -> None:
+        """Run a command and show what it writes: `!cmd`. The exit code becomes `_exit_code`."""
+        if cmd.rstrip().endswith("&"):
+            raise OSError("Background processes not supported.")
+        self._run_command(self.var_expand(cmd, depth=1), terminal=True)
+
+    def system_raw(self, cmd: str) -> None:
+        """The same without a terminal, and commands may stay in the background."""
+        self._run_command(self.var_expand(cmd, depth=1), terminal=False)
+
+    system = system_piped
+
+    def getoutput(self, cmd: str, split: bool = True, depth: int = 0) -> Any:
+        """Run a command and return what it writes: `names = !cmd`, `!!cmd`, `%sx`."""
+        from IPython.utils.text import LSString, SList
+
+        if cmd.rstrip().endswith("&"):
+            raise OSError("Background processes not supported.")
+        written: list[str] = []
+        self._run_command(self.var_expand(cmd, depth=depth + 1), terminal=False, show=written.append)
+        text = "".join(written)
+        return SList(text.splitlines()) if split else LSString(text)
+
+    def _run_command(self, command: str, *, terminal: bool, show: Callable[[str], object] | None = None) -> None:
+        from ipymini.ipython import shellcommands
+
+        code = shellcommands.run(command, show or sys.stdout.write, terminal=terminal)
+        if show is None or self.system_raise_on_error:
+            self.user_ns["_exit_code"] = code
+        if self.system_raise_on_error and code:
+            from subprocess import CalledProcessError
+
+            raise CalledProcessError(code, command)
+
+    run_cell = _passing_interrupts_on(LeanShell.run_cell)
+    safe_execfile = _passing_interrupts_on(LeanShell.safe_execfile)
+    safe_execfile_ipy = _passing_interrupts_on(LeanShell.safe_execfile_ipy)
+    safe_run_module = _passing_interrupts_on(LeanShell.safe_run_module)
+
+    # ---- windows -------------------------------------------------------------------------
+
+    def enable_gui(self, gui: str | None = None) -> None:
+        """Let the windows of this toolkit live: between cells, while a cell awaits, in `input()`. None: of no toolkit.
+
+        Raises UsageError, and changes nothing, if there is no such toolkit or if it does not work; also in a subshell.
+        """
+        name = gui if gui and gui != "none" else None
+        if (name or self._pump) and (name != self.active_eventloop or self._pump is None):
+            from ipymini.compat.gui import change
+
+            self._pump = change(self._pump, name, getattr(self.kernel, "main", None))
+        self.active_eventloop = name
+
+    def enable_matplotlib(self, gui: str | None = None) -> Any:
+        """Let matplotlib draw in this GUI or backend. The toolkit comes first: if it fails, nothing has changed."""
+        from IPython.core.pylabtools import find_gui_and_backend
+
+        chosen, active = self.pylab_gui_select, self.active_eventloop
+        name = find_gui_and_backend(gui, chosen)[0]
+        try:
+            if name is not None:
+                self.enable_gui(chosen or name)  # IPython stays with the first one, and says so
+            return super().enable_matplotlib(gui)
+        except BaseException:
+            self.pylab_gui_select = chosen
+            self.enable_gui(active)
+            raise
+
+    def meanwhile(self) -> float | None:
+        """Serve windows once while a cell waits; return the seconds until the next time, or None if there are none."""
+        return self._pump.meanwhile() if self._pump is not None else None
+
+    def show_usage(self) -> None:
+        """Page IPython's usage."""
+        from IPython.core.usage import interactive_usage
+
+        page.page(interactive_usage)

@@ -1,0 +1,93 @@
+"""shellcommands: runs the system's commands for `!command` and its kin; an interrupt ends them. Expands no variables.
+
+IPython's own functions take an interrupt for the command's alone, and the cell goes on. Here it ends both. A command
+writes to a terminal (so that `ls` has columns and pip a bar) or to a pipe, in a session of its own, and its standard
+input is empty: nobody could answer it. Imported at first use.
+"""
+
+import codecs
+import os
+import select
+import signal
+import subprocess
+from collections.abc import Callable
+
+from ipymini.execution.stacks import shielded
+
+GRACE = 0.2  # seconds between SIGINT, SIGTERM and SIGKILL
+SLICE_MS = 50  # ms within which a lane without signals notices an interrupt
+
+
+def run(command: str, show: Callable[[str], object], *, terminal: bool = False) -> int:
+    """Run a command in the user's shell and show what it writes, as it comes; return its exit code.
+
+    The code is negative for a signal, as IPython's `_exit_code`. What runs in the background is left alone. Raises
+    KeyboardInterrupt when the command has ended, and its children with it, and OSError if there is no such shell.
+    """
+    ours, theirs = os.openpty() if terminal else os.pipe()
+    try:
+        if terminal:
+            _write_plain_line_ends(theirs)
+        process = _start(command, theirs)
+    except BaseException:
+        os.close(ours)
+        raise
+    finally:
+        os.close(theirs)
+    try:
+        _show_until_it_ends(process, ours, show)
+    except BaseException:
+        _end(process)
+        raise
+    finally:
+        os.close(ours)
+    return process.returncode if process.returncode <= 128 else 128 - process.returncode
+
+
+@shielded  # an interrupt in between would leave a child that nobody knows
+def _start(command: str, output: int) -> "subprocess.Popen[bytes]":
+    words = [os.environ.get("SHELL") or "sh", "-c", command]
+    return subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
+
+
+def _write_plain_line_ends(terminal: int) -> None:
+    import termios
+
+    modes = termios.tcgetattr(terminal)
+    modes[1] &= ~termios.ONLCR  # a line ends with "\n", and not with "\r\n"
+    termios.tcsetattr(terminal, termios.TCSANOW, modes)
+
+
+def _show_until_it_ends(process: "subprocess.Popen[bytes]", source: int, show: Callable[[str], object]) -> None:
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    readable = select.poll()
+    readable.register(source, select.POLLIN)
+    while True:
+        has_ended = process.poll() is not None  # first this: what it wrote before is there to be read
+        if readable.poll(0 if has_ended else SLICE_MS):
+            try:
+                data = os.read(source, 65_536)
+            except OSError:  # EIO: nobody has the terminal open any more
+                data = b""
+            if data:
+                show(decoder.decode(data))
+                continue
+            process.wait()
+            has_ended = True
+        if has_ended:
+            show(decoder.decode(b"", final=True))
+            return
+
+
+@shielded
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """End a command and its children, whatever they think of it."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, number)
+        except ProcessLookupError:
+            break
+        try:
+            process.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            continue

@@ -1,0 +1,109 @@
+"""tracebacks: exceptions of user code to the lines of a traceback. Publishes nothing.
+
+IPython's tracebacks, but without our own frames, and with the whole tree of an exception group. An exception's class
+is the user's code, too: `name_of`, `trace_of`, `plain` and `as_text` get by without it, or with what it raises.
+"""
+
+import sys
+import traceback
+from collections.abc import Callable
+from opcode import opmap
+from types import TracebackType
+from typing import Any
+
+_PDBS = ("bdb", "pdb", "cmd", "IPython.core.debugger")
+_NOT_THE_USERS = ("ipymini.", "pydevd", "_pydev")  # modules
+
+# Past what the exception's class, or that one's class, has by these names.
+name_of: Callable[[Any], str] = type.__dict__["__name__"].__get__
+trace_of: Callable[[BaseException], TracebackType | None] = BaseException.__dict__["__traceback__"].__get__
+
+
+def render(
+    formatter: Any, kind: Any, value: Any, trace: TracebackType | None, offset: int | None, exception_only: bool
+) -> list[str]:
+    """Return the lines that frontends show, in colour. `offset`: frames that IPython would leave out."""
+    if exception_only:
+        hint = "An exception has occurred, use %tb to see the full traceback.\n"
+        return [hint, *formatter.get_exception_only(kind, value)]
+    if hasattr(value, "_render_traceback_"):
+        return [str(line) for line in value._render_traceback_()]
+    users = users_part(trace)
+    if kind is KeyboardInterrupt:
+        if users is None:  # it struck before the cell's first line or after its last
+            return list(formatter.get_exception_only(kind, value))
+        cut_ours(users)
+    users = users or trace
+    if has_group(value):  # IPython cannot show the tree of a group
+        return plain(kind, value, users)
+    if users is not trace:
+        offset = 0  # IPython would take its own frame away, which is gone
+    return list(formatter.structured_traceback(kind, value, users, tb_offset=offset))
+
+
+def plain(kind: Any, value: Any, trace: TracebackType | None) -> list[str]:
+    """Return the lines of Python's own traceback; of an exception that cannot be asked, the frames and the name."""
+    try:
+        text = "".join(traceback.format_exception(kind, value, trace))
+    except BaseException:
+        frames = ["Traceback (most recent call last):\n", *traceback.format_tb(trace)] if trace is not None else []
+        text = "".join(frames) + f"{name_of(kind)}: {as_text(value)}"
+    return text.rstrip("\n").split("\n")
+
+
+def users_part(trace: TracebackType | None) -> TracebackType | None:
+    """Return a traceback from the user's first frame on; None if there is none."""
+    found = trace
+    while found is not None:
+        module = str(found.tb_frame.f_globals.get("__name__", ""))
+        if module.partition(".")[0] not in ("IPython", "ipymini"):
+            return found
+        found = found.tb_next
+    return None
+
+
+def cut_ours(trace: TracebackType | None) -> None:
+    """Cut off the frames, of ours or of the debugger's, that raised the KeyboardInterrupt: the user's are the last."""
+    users = trace
+    while trace is not None:
+        module = str(trace.tb_frame.f_globals.get("__name__", ""))
+        if not module.startswith(_NOT_THE_USERS) and module not in _PDBS:
+            users = trace
+        trace = trace.tb_next
+    if users is not None:
+        users.tb_next = None
+
+
+def has_group(error: BaseException | None) -> bool:
+    """Whether an exception, or one in its chain, is an exception group."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        if isinstance(error, BaseExceptionGroup):
+            return True
+        seen.add(id(error))
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def is_of_del(error: BaseException) -> bool:
+    """Whether `del name` itself raised an error: CPython makes a NameError of whatever the namespace raises."""
+    trace = trace_of(error)
+    if not issubclass(type(error), NameError) or trace is None:
+        return False
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace.tb_frame.f_code.co_code[trace.tb_lasti] == opmap["DELETE_NAME"]
+
+
+def is_quit(error: BaseException) -> bool:
+    """Whether the user has left a debugger: no failure to speak of."""
+    bdb = sys.modules.get("bdb")
+    return bdb is not None and issubclass(type(error), bdb.BdbQuit)
+
+
+def as_text(error: BaseException) -> str:
+    """Return `str(error)`, also of an error that cannot say it."""
+    try:
+        return str(error)
+    except BaseException:
+        return "<an error whose text could not be made>"

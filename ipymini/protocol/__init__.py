@@ -1,0 +1,1 @@
+"""protocol: messages, and their bytes: values and pure functions."""

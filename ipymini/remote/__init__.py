@@ -1,0 +1,1 @@
+"""remote: kernels on other machines, started by gateways and launchers."""

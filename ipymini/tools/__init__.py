@@ -1,0 +1,1 @@
+"""tools: commands and functions beside the kernel's main job."""

@@ -1,0 +1,230 @@
+"""doctor: `python -m ipymini doctor`: looks whether a kernel can live here, and says what to do. Changes nothing.
+
+One line for each finding, to be pasted into a bug report: `ok`, `note` (as it is, worth knowing) or `BAD` (a kernel
+cannot work so). The exit code is 1 if anything is BAD.
+"""
+
+import importlib
+import os
+import platform
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from importlib import metadata
+from pathlib import Path
+from queue import Empty
+from time import monotonic, sleep
+from typing import Any
+
+from ipymini import __version__
+from ipymini.protocol import import_guard
+from ipymini.tools import kernelspec
+
+# What pyproject.toml asks for; the modules that are imported, too.
+NEEDED = {
+    "ipython": ("9.0", "IPython"),
+    "pyzmq": ("26.0", "zmq"),
+    "comm": ("0.2.1", "comm"),
+    "debugpy": ("1.8.1", "debugpy"),
+    "jupyter_client": ("8.0", "jupyter_client"),
+    "jupyter_core": ("5.1", "jupyter_core"),
+}
+SEEN = ("jupyterlab", "notebook", "jupyter_server", "ipykernel", "ipywidgets", "jedi", "traitlets", "tornado")
+VARIABLES = ("PYTHON", "JUPYTER_", "IPYTHON", "IPYMINI_", "JPY_", "MPLBACKEND", "VIRTUAL_ENV", "CONDA_PREFIX")
+SECRET = ("TOKEN", "KEY", "PASS", "SECRET", "COOKIE")  # this goes into bug reports
+DEADLINE = 60.0  # seconds for a kernel to start and to run a cell
+GLANCE = 0.5  # seconds to wait for an answer before looking whether the kernel still lives
+
+Finding = tuple[str, str, str]  # "ok", "note" or "BAD"; what has been looked at; what has been found
+
+
+def run() -> int:
+    """Print the findings; return the exit code."""
+    bad = 0
+    for verdict, what, found in findings():
+        first, *more = found.splitlines() or [""]
+        print(f"{verdict:4}  {what:12}  {first}", *(" " * 20 + line for line in more), sep="\n", flush=True)
+        bad += verdict == "BAD"
+    print("No kernel can work so: see BAD above." if bad else "A kernel can work here.")
+    return 1 if bad else 0
+
+
+def findings() -> Iterator[Finding]:
+    """Yield what is found, the quick things first."""
+    yield "ok", "ipymini", f"{__version__} in {Path(__file__).parents[1]}"
+    yield "ok", "Python", f"{platform.python_version()}, {sys.executable}, {platform.platform()}"
+    yield from packages()
+    yield from kernelspecs()
+    yield runtime_directory()
+    yield ports()
+    yield from files(os.getcwd())
+    yield "ok", "environment", environment()
+    yield kernel()
+
+
+def packages() -> Iterator[Finding]:
+    """Yield the versions of what we need, and of what we meet."""
+    good, pip = [], f"{sys.executable} -m pip install"
+    for name, (least, module) in NEEDED.items():
+        try:
+            version = metadata.version(name)
+            importlib.import_module(module)
+        except metadata.PackageNotFoundError:
+            yield "BAD", "packages", f"{name} is not installed: {pip} '{name}>={least}'"
+        except Exception as error:  # whatever a broken package raises when it is imported
+            yield "BAD", "packages", f"{name} cannot be imported: {type(error).__name__}: {error}"
+        else:
+            good.append(f"{name} {version}")
+            if _numbers(version) < _numbers(least):
+                yield (
+                    "BAD",
+                    "packages",
+                    f"{name} {version} is too old: {pip} '{name}>={least}'",
+                )
+    yield "ok", "packages", ", ".join(good)
+    met = [f"{name} {its}" for name in SEEN if (its := _version(name))]
+    yield "ok", "beside them", ", ".join(met) or "nothing that we know"
+
+
+def kernelspecs() -> Iterator[Finding]:
+    """Yield which interpreters our kernelspecs start, and the one called python3."""
+    ours = list(kernelspec.find_specs(kernelspec.roots()))
+    if not ours:
+        yield "note", "kernelspec", f"Jupyter finds none of ours: {sys.executable} -m ipymini install --sys-prefix"
+    for name, directory, spec in ours:
+        python = str(spec["argv"][0])
+        full = sys.executable if python == "python" else shutil.which(python)  # "python": Jupyter takes its own
+        if full is None:
+            yield "BAD", "kernelspec", f"{name} in {directory}: there is no {python}: install it again, or uninstall it"
+        elif not _is_this(full):
+            yield "note", "kernelspec", f"{name} in {directory}: starts another interpreter, {full}"
+        elif "-P" not in spec["argv"]:
+            yield "note", "kernelspec", f"{name} in {directory}: is of an old version, without -P: install it again"
+        else:
+            yield "ok", "kernelspec", f"{name} in {directory}: {' '.join(map(str, spec['argv']))}"
+    for name, directory, argv in kernelspec.others(kernelspec.roots(), "python3"):
+        yield "note", "kernelspec", f"{name} in {directory} is not ours: {' '.join(argv)}"
+
+
+def runtime_directory() -> Finding:
+    """Look whether connection files can be written."""
+    from jupyter_core.paths import jupyter_runtime_dir
+
+    directory = Path(jupyter_runtime_dir())
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            pass
+    except OSError as error:
+        return "BAD", "runtime", f"{directory} cannot be written: {error.strerror}: set JUPYTER_RUNTIME_DIR"
+    return "ok", "runtime", str(directory)
+
+
+def ports() -> Finding:
+    """Look whether five ports can be had on loopback, and reached."""
+    try:
+        with ExitStack() as stack:
+            listeners = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(5)]
+            for listener in listeners:
+                stack.enter_context(socket.create_connection(listener.getsockname(), timeout=5))
+    except OSError as error:
+        return "BAD", "ports", f"no way through 127.0.0.1: {error}: a firewall? `--transport=ipc` needs no ports"
+    return "ok", "ports", "five on 127.0.0.1, and they can be reached"
+
+
+def files(directory: str) -> Iterator[Finding]:
+    """Yield the files that bear a module's name."""
+    found = import_guard.find(directory)
+    if found:
+        yield (
+            "note",
+            "files",
+            f"named like modules, so that cells import the module and not the file: {', '.join(found)}",
+        )
+
+
+def environment() -> str:
+    """Return the variables that matter, a line for each; of a secret only that it is there."""
+    matter = {name: value for name, value in sorted(os.environ.items()) if name.startswith(VARIABLES)}
+    lines = [f"{name}={'...' if any(word in name for word in SECRET) else value}" for name, value in matter.items()]
+    return "\n".join(lines) or "nothing of Python's, Jupyter's or ours is set"
+
+
+def kernel() -> Finding:
+    """Start a kernel as a kernelspec would, and run a cell."""
+    from jupyter_client.blocking.client import BlockingKernelClient
+
+    began = monotonic()
+    with tempfile.TemporaryDirectory(prefix="ipymini-doctor-") as home, ExitStack() as stack:
+        file, log = Path(home, "kernel.json"), Path(home, "log")
+        command = [sys.executable, "-P", "-m", "ipymini", "-f", str(file), "--HistoryManager.enabled=False"]
+        with log.open("wb") as output:
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        stack.callback(process.wait)
+        stack.callback(process.kill)
+        client = BlockingKernelClient()
+
+        def until(attempt: Callable[[], Any]) -> Any:
+            """Try until something comes of it, while the kernel lives: it may die after its first answer."""
+            while (found := attempt()) is None:
+                if process.poll() is not None:
+                    raise RuntimeError(f"it has ended with exit code {process.returncode}")
+                if monotonic() - began > DEADLINE:
+                    raise RuntimeError(f"it has not answered for {DEADLINE:g} s")
+            return found
+
+        def written() -> bool | None:
+            sleep(0.02)
+            return file.exists() or None
+
+        def ready() -> bool | None:
+            with suppress(RuntimeError):
+                client.wait_for_ready(timeout=GLANCE)
+                return True
+            return None
+
+        def result() -> str | None:
+            with suppress(Empty):
+                message = client.get_iopub_msg(timeout=GLANCE)
+                if message["msg_type"] in ("execute_result", "error"):
+                    content = message["content"]
+                    return str(content["data"]["text/plain"] if "data" in content else content["evalue"])
+            return None
+
+        try:
+            until(written)
+            client.load_connection_file(str(file))
+            client.start_channels()
+            stack.callback(client.stop_channels)
+            until(ready)
+            started = monotonic() - began
+            client.execute("40 + 2")
+            if (said := until(result)) != "42":
+                raise RuntimeError(f"40 + 2 is {said}")
+            client.shutdown(reply=True, timeout=DEADLINE)
+            process.wait(DEADLINE)
+        except Exception as error:  # whatever goes wrong is what we are here to say
+            told = log.read_text(errors="replace").strip().splitlines()[-15:]
+            return "BAD", "kernel", "\n".join([f"{' '.join(command)}: {type(error).__name__}: {error}", *told])
+    return "ok", "kernel", f"one has started in {started:.1f} s, run a cell and ended"
+
+
+def _is_this(python: str) -> bool:
+    return os.path.realpath(python) == os.path.realpath(sys.executable) and (
+        Path(python).absolute().parent.parent == Path(sys.prefix) or sys.prefix == sys.base_prefix
+    )
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".") if part.isdigit())
