@@ -437,6 +437,8 @@ class Kernel:
         finally:
             more_to_do = bool(executes and self.main.queue)
             if not is_closed:
+                if executes and (lane := Lane.here()) is not None:
+                    lane.answered(request)
                 self.iopub.status("idle", parent=request, wake=not more_to_do)
         if more_to_do:  # a hand-over of the GIL for each cell would cost more than a short cell
             self.channels.soft_wake()

@@ -149,6 +149,29 @@ def test_children_of_the_group_are_interrupted(kernel: KernelUnderTest, strike: 
     assert kernel.reply(cell)["ename"] == "KeyboardInterrupt"
 
 
+LATE = """
+import threading
+from ipymini.kernel import Kernel
+afterwards, interrupt, interrupted = Kernel._afterwards, Kernel.interrupt, threading.Event()
+def late(self, request):
+    interrupted.wait(10)
+    afterwards(self, request)
+def interrupting(self, **options):
+    interrupt(self, **options)
+    interrupted.set()
+Kernel._afterwards, Kernel.interrupt = late, interrupting
+"""
+
+
+def test_an_interrupt_between_idle_and_the_end_of_the_cell_spares_background_children(
+    own_kernel: KernelUnderTest,
+) -> None:
+    own_kernel.execute(f"import subprocess; child = subprocess.Popen(['sleep', '60'])\n{LATE}")
+    own_kernel.ask_to_interrupt()
+    assert own_kernel.execute("child.poll()")[1] == []
+    own_kernel.execute("child.kill()")
+
+
 def test_an_idle_interrupt_request_spares_background_children(kernel: KernelUnderTest) -> None:
     kernel.execute("import subprocess; child = subprocess.Popen(['sleep', '60'])")
     kernel.ask_to_interrupt()

@@ -117,6 +117,7 @@ class Lane:
         self._look_again = look_again  # ask for `on_sigint` in so many seconds; None: no signals on this lane
         self._looking_again_for: Request | None = None
         self._serial: dict[Request, asyncio.Task[None] | None] = {}  # what runs: one, or more while unlocked
+        self._answered: set[Request] = set()  # of these: what is idle for its client, and about to end
         self._starting = False  # what has been started last has not made its first step yet
         self._extra = 0  # how many serial requests beyond the first may run now
         self._doors: dict[Request, asyncio.Task[None] | None] = {}
@@ -175,7 +176,7 @@ class Lane:
     @property
     def is_running(self) -> bool:
         """Whether something runs that an interrupt would end."""
-        return bool(self._serial or self._doors)
+        return bool(self._serial.keys() - self._answered or self._doors)
 
     @property
     def running(self) -> list[Request]:
@@ -232,6 +233,10 @@ class Lane:
     def join(self, timeout: float) -> bool:
         """Wait until `run` has ended; return whether it has."""
         return self._stopped.wait(timeout)
+
+    def answered(self, request: Request) -> None:
+        """Take note that a request is about to be idle for its client: no interrupt from then on is meant for it."""
+        self._answered.add(request)
 
     def was_interrupted(self, request: Request) -> bool:
         """Whether an interrupt has struck this request since its door opened."""
@@ -364,6 +369,7 @@ class Lane:
             await context.drive(request, work if self._waker is None else self._in_steps(request, work))
         finally:
             self._interrupted.discard(request)
+            self._answered.discard(request)
             if self._latched is request:
                 self._latched = None
             if serial:
