@@ -105,7 +105,7 @@ def run_kernel(
     except IpyminiError as error:
         print(f"ipymini: {error}", file=sys.stderr)
         return 1
-    signals.handle(kernel.on_sigint, kernel.on_sigterm)
+    signals.handle(kernel.interrupts.on_sigint, kernel.shutdown.on_sigterm)
     watch_parent(kernel)
     sys.argv = sys.argv[:1]  # our options are not the cells': argparse would take them. sys.orig_argv has them all
     try:

@@ -67,7 +67,7 @@ def subshell() -> Iterator[str]:
     Yields the subshell's id. Cells that were queued before stay where they are.
     """
     kernel, request = _here()
-    subshell_id, undo = kernel.detour(request.session)
+    subshell_id, undo = kernel.subshells.redirect(request.session)
     try:
         yield subshell_id
     finally:

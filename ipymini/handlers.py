@@ -65,7 +65,7 @@ async def execute_request(kernel: "Kernel", request: Request) -> Content:
     lane = kernel.lane_of(request)
     if allow_stdin:
         kernel.stdin.allow(request)
-    kernel.enter_cell()
+    kernel.debug.enter_cell()
     try:
         return await kernel.bridge.execute(
             request.text("code"),
@@ -77,7 +77,7 @@ async def execute_request(kernel: "Kernel", request: Request) -> Content:
             cell_meta=request.metadata,
             interruptible=lambda: lane.interruptible(request),
             interrupted=lambda: lane.was_interrupted(request),
-            take_strike=kernel.take_strike,
+            take_strike=kernel.debug.take_strike,
         )
     finally:
         kernel.stdin.disallow(request)
@@ -158,14 +158,14 @@ for _msg_type in ("comm_open", "comm_msg", "comm_close"):
 @handles("interrupt_request", on=BOTH)
 async def interrupt_request(kernel: "Kernel", request: Request) -> Content:
     """End what runs, in all subshells. Spec: "Kernel interrupt"."""
-    kernel.interrupt()
+    kernel.interrupts.send()
     return {}
 
 
 @handles("shutdown_request", on=BOTH)
 async def shutdown_request(kernel: "Kernel", request: Request) -> Content:
     """Shut down, once the reply is on its way. Spec: "Kernel shutdown". The first `restart` flag wins."""
-    return {"restart": kernel.begin_stopping(restart=request.flag("restart", default=False))}
+    return {"restart": kernel.shutdown.begin(restart=request.flag("restart", default=False))}
 
 
 # ---- subshells (JEP 91) ------------------------------------------------------
@@ -175,20 +175,20 @@ async def shutdown_request(kernel: "Kernel", request: Request) -> Content:
 async def create_subshell_request(kernel: "Kernel", request: Request) -> Content:
     """Make a subshell; it is ready when the reply comes."""
     await wrap_future(kernel.is_ready)
-    return {"subshell_id": kernel.open_subshell()}
+    return {"subshell_id": kernel.subshells.open()}
 
 
 @handles("delete_subshell_request", on="control")
 async def delete_subshell_request(kernel: "Kernel", request: Request) -> Content:
     """End a subshell, also a busy one; requests that it still holds are answered."""
-    kernel.delete_subshell(request.text("subshell_id"))
+    kernel.subshells.delete(request.text("subshell_id"))
     return {}
 
 
 @handles("list_subshell_request", on="control")
 async def list_subshell_request(kernel: "Kernel", request: Request) -> Content:
     """The ids of the open subshells; the key is singular in the JEP."""
-    return {"subshell_id": kernel.subshell_ids()}
+    return {"subshell_id": list(kernel.subshells.lanes)}
 
 
 # ---- the debugger ------------------------------------------------------------
@@ -198,4 +198,4 @@ async def list_subshell_request(kernel: "Kernel", request: Request) -> Content:
 async def debug_request(kernel: "Kernel", request: Request) -> Content:
     """One request of the Debug Adapter Protocol; the reply's content is its response. Spec: "Debug request"."""
     await wrap_future(kernel.is_ready)
-    return await kernel.debugger.request(request.content)
+    return await kernel.debug.answer(request.content)

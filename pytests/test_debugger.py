@@ -170,9 +170,9 @@ def test_debug_info_needs_no_session_and_imports_nothing(own_kernel):
     }
     assert info["tmpFilePrefix"].endswith(f"ipykernel_{pid}/")
     client.ask("inspectVariables")
-    assert own_kernel.execute("import sys; [m for m in sys.modules if m.startswith(('pydev', '_pydev', 'debugpy'))]")[1] == [
-        "execute_result:[]"
-    ]
+    assert own_kernel.execute("import sys; [m for m in sys.modules if m.startswith(('pydev', '_pydev', 'debugpy'))]")[
+        1
+    ] == ["execute_result:[]"]
 
 
 def test_the_client_can_compute_where_a_cell_lives(kernel):

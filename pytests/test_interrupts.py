@@ -151,15 +151,16 @@ def test_children_of_the_group_are_interrupted(kernel: KernelUnderTest, strike: 
 
 LATE = """
 import threading
+from ipymini.interrupts import Interrupts
 from ipymini.kernel import Kernel
-afterwards, interrupt, interrupted = Kernel._afterwards, Kernel.interrupt, threading.Event()
+afterwards, interrupt, interrupted = Kernel._afterwards, Interrupts.send, threading.Event()
 def late(self, request):
     interrupted.wait(10)
     afterwards(self, request)
 def interrupting(self, **options):
     interrupt(self, **options)
     interrupted.set()
-Kernel._afterwards, Kernel.interrupt = late, interrupting
+Kernel._afterwards, Interrupts.send = late, interrupting
 """
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from ipymini.execution import stacks
+
 PACKAGE = Path(__file__).resolve().parents[1] / "ipymini"
 
 FLOORS = [{"protocol"}, {"execution"}, {"frontend", "remote"}, {"ipython", "debug", "compat"}, {"top", "tools"}]
@@ -37,7 +39,7 @@ OUTSIDE = {
 THREADS = {"execution.lane", "execution.workers", "execution.channels", "debug.debugger", "ipython.archive"}
 
 # What runs on threads of the kernel's own while cells run must not see what a cell does to builtins.
-KERNELS_OWN = ("protocol.", "execution.", "frontend.", "kernel", "handlers", "ipython.archive")
+KERNELS_OWN = (*(prefix.removeprefix("ipymini.") for prefix in stacks._OURS), "ipython.archive")
 
 MODULES = sorted(
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix("__init__").strip(".")

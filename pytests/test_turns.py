@@ -2,7 +2,7 @@
 
 import asyncio
 
-from ipymini.debug.turns import Turns
+from ipymini.debug.requests import Turns
 
 HOUR = 3600.0
 

@@ -323,11 +323,15 @@ class IPythonKernel(Kernel):
         self.shell.reset(False)
         return {"status": "ok"}
 
+    def ask_exit(self) -> None:
+        """Stop once the reply to this cell is on its way: the shell's `exit`."""
+        self._kernel.shutdown.ask_exit()
+
     def do_shutdown(self, restart: bool) -> Content:
         """End this kernel after the cell; servers restart one that ends unasked: users who restart from a cell."""
-        self._kernel.begin_stopping(restart=restart)
+        self._kernel.shutdown.begin(restart=restart)
         if context.own() is not None:
-            self._kernel.ask_exit()
+            self.ask_exit()
         else:
             self._kernel.stop()
         return {"status": "ok", "restart": restart}

@@ -20,7 +20,10 @@ from typing import Any, TypeVar
 from ipymini.protocol.originals import __builtins__  # noqa: F401
 
 # By path: whatever has a part in carrying a message from a cell to a socket and back. No interrupt breaks that in half.
-_OURS = ("ipymini.protocol.", "ipymini.execution.", "ipymini.frontend.", "ipymini.kernel", "ipymini.handlers")
+_OURS = (
+    *("ipymini.protocol.", "ipymini.execution.", "ipymini.frontend."),
+    *("ipymini.kernel", "ipymini.handlers", "ipymini.subshells", "ipymini.interrupts", "ipymini.shutdown"),
+)
 _NEUTRAL = (
     "ipymini",
     "IPython",

@@ -125,11 +125,11 @@ class KernelMagics(Magics):
     @line_magic
     def subshell(self, arg_s: str) -> None:
         """Show which subshell this cell runs in, and which there are."""
-        ids: list[str] = getattr(self.shell.kernel, "subshell_ids", list)()
+        subshells = getattr(self.shell.kernel, "subshells", None)
         here = threading.current_thread()
         print(f"subshell id: {self.shell.run.subshell_id}")
         print(f"thread id: {here.ident}")
         print(f"main thread id: {threading.main_thread().ident}")
         print(f"pid: {os.getpid()}")
         print(f"thread count: {threading.active_count()}")
-        print(f"subshell list: {ids}")
+        print(f"subshell list: {list(subshells.lanes) if subshells is not None else []}")

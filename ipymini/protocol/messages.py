@@ -27,6 +27,9 @@ class UnknownRequest(IpyminiError):
 class KernelStopping(IpyminiError):
     """The kernel has been asked to shut down and takes no new work."""
 
+    def __init__(self) -> None:
+        super().__init__("the kernel shuts down: start it again")
+
 
 class UnknownSubshell(IpyminiError):
     """A message names a subshell that does not exist (any more)."""

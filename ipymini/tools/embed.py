@@ -160,8 +160,8 @@ def _on_sigint(kernel: Kernel) -> Callable[[int, FrameType | None], None]:
 
     def on_sigint(signum: int, frame: FrameType | None) -> None:
         nonlocal before
-        if kernel.is_running:
-            kernel.on_sigint(signum, frame)
+        if kernel.interrupts.has_work:
+            kernel.interrupts.on_sigint(signum, frame)
         elif monotonic() - before < TWICE:
             kernel.channels.call(kernel.stop)
         else:
