@@ -238,6 +238,44 @@ def test_a_thread_that_has_moved_on_since_the_look_is_looked_at_again(
     assert (served.log[1], struck) == ("KeyboardInterrupt a", [])
 
 
+def test_a_strike_that_is_swallowed_before_its_sender_goes_on_is_made_again(
+    serving: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:  # I17
+    # given: a destructor; whoever interrupts it gets the processor back when it has swallowed the KeyboardInterrupt
+    started, swallowed, lane = threading.Event(), threading.Event(), []
+    really = lanes.raise_at
+
+    def raise_and_wait(*where: Any) -> bool:
+        hits = really(*where)
+        assert swallowed.wait(SOON) or not hits
+        return hits
+
+    async def works(request: Request) -> None:
+        started.set()
+        try:
+            while True:
+                pass
+        except KeyboardInterrupt:
+            lane[0].strike_again()  # as `sys.unraisablehook` does
+            swallowed.set()
+        while True:
+            pass
+
+    served = serving(a=interruptible(lane, works))
+    lane.append(served.lane)
+    served.lane.post(request("a"))
+    assert started.wait(SOON)
+    monkeypatch.setattr(lanes, "raise_at", raise_and_wait)
+    monkeypatch.setattr(served.lane, "_later", lambda seconds, look: threading.Timer(seconds, look).start())
+
+    # when
+    served.lane.interrupt()
+
+    # then
+    assert served.done.acquire(timeout=SOON)
+    assert served.log[1] == "KeyboardInterrupt a"
+
+
 @pytest.mark.parametrize("how", ["await", "loop", "sleep", "condition"])
 def test_an_interrupt_ends_what_a_child_lane_runs_and_nothing_later(serving: Any, how: str) -> None:  # I17, I18, I19
     import time

@@ -14,7 +14,7 @@ from ipymini.debug.pydevd_workarounds import is_kernels, module_of
 
 # Events of the frames that run a cell. Lines are seen in those only that were there when the stop came.
 STATEMENT_ENDS = ("line", "IPython.core.interactiveshell", "run_ast_nodes")
-CELL_ENDS = [("line", "ipymini.bridge", "_run_cell"), ("call", "ipymini.debug.requests", "enter_cell")]  # or the next begins
+CELL_ENDS = [("line", "ipymini.bridge", "_run_cell"), ("call", "ipymini.debug.requests", "enter_cell")]  # of the next
 
 
 class CellPdb(InterruptiblePdb):

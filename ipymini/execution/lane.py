@@ -515,13 +515,14 @@ class Lane:
                 return
             found, step = verdict(stack), self._step
             hits = found == "outside-user" or (found in ("user", "elsewhere") and step in self._doors)
+            owed, self._owed = self._owed, None if hits else self._owed  # first: it may be swallowed before we go on
             if hits and not raise_at(ident, place, KeyboardInterrupt):
-                found, hits = "ours", False  # it has moved on meanwhile
+                found, hits, self._owed = "ours", False, owed  # it has moved on meanwhile
             self._order = order = object()
             # Latched until it has struck: the thread moves on while we decide, into the kernel or out of its loop.
             self._latch(None if hits else step if step in self._doors else next(iter(self._doors)))
             if hits:
-                self._owed, self._shot = None, True
+                self._shot = True
                 if self._waker is not None:
                     self._waker.wake()
         if self.loop is not None and found not in ("ours", "neutral"):  # else: not yet; it will be looked at again
