@@ -75,8 +75,8 @@ async def execute_request(kernel: "Kernel", request: Request) -> Content:
             allow_stdin=allow_stdin,
             cell_id=request.metadata.get("cellId"),
             cell_meta=request.metadata,
-            interruptible=lambda: lane.interruptible(request),
-            interrupted=lambda: lane.was_interrupted(request),
+            interruptible=lambda: lane.interruption.interruptible(request),
+            interrupted=lambda: lane.interruption.struck(request),
             take_strike=kernel.debug.take_strike,
         )
     finally:
@@ -144,7 +144,7 @@ async def comm_info_request(kernel: "Kernel", request: Request) -> Content:
 async def _comm(kernel: "Kernel", request: Request) -> None:
     """Give a message to its comm, or open or close one. Spec: "Custom Messages"; it has no reply."""
     request.text("comm_id")
-    with kernel.lane_of(request).interruptible(request):
+    with kernel.lane_of(request).interruption.interruptible(request):
         kernel.bridge.comms.handle(request)
 
 

@@ -1,14 +1,15 @@
 """interrupts: which lanes an interrupt reaches, whether it comes as SIGINT or as interrupt_request.
 
-How it ends what runs on one lane is that lane's matter (`execution.lane`).
+How it ends what runs on one lane is that lane's matter (`execution.interruption`).
 """
 
 from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from ipymini.execution import context, loops, waits
+from ipymini.execution import loops, signals, waits
 from ipymini.execution.lane import Lane
+from ipymini.execution.strikes import ByException, BySignal
 from ipymini.frontend.stdin import INTERRUPTED
 from ipymini.protocol.messages import Request
 from ipymini.protocol.originals import __builtins__, os, signal, threading, time  # noqa: F401
@@ -26,6 +27,8 @@ class Interrupts:
         self._kernel = kernel
         self._main_has_signals = threading.current_thread() is threading.main_thread()
         self._own_signal_until = 0.0  # until then (monotonic) a SIGINT is ours: child lanes have had the interrupt
+        self._by_signal: BySignal | None = None
+        self._second: signals.Second | None = None
         self._waits_are_cut = False
 
     # ---- lanes ---------------------------------------------------------------------
@@ -34,24 +37,34 @@ class Interrupts:
         """Make the main lane."""
         if not self._main_has_signals:
             return self.lane_without_signals("ipymini-main")
-        return Lane("ipymini-main", self._kernel.handle, look_again=self._look_again, held=self._kernel.debug.interrupt)
+
+        def by_signal(lane: Lane) -> BySignal:
+            self._by_signal = BySignal(lane, self._kernel.debug.interrupt, self._ask_retry)
+            return self._by_signal
+
+        return Lane("ipymini-main", self._kernel.handle, interruption=by_signal)
 
     def lane_without_signals(self, name: str, ended: Callable[[Lane], None] = lambda lane: None) -> Lane:
         """Make a lane that runs cells on a thread that gets no signals."""
-        lane = Lane(
-            name,
-            self._kernel.handle,
-            runs_cells=True,
-            held=self._kernel.debug.interrupt,
-            later=self._kernel.channels.later,
-            end_waits=lambda requests: self._end_waits(lane, requests),
-            ended=lambda: ended(lane),
-        )
+        kernel = self._kernel
+
+        def by_exception(lane: Lane) -> ByException:
+            return ByException(
+                lane,
+                kernel.debug.interrupt,
+                later=kernel.channels.later,
+                end_waits=lambda requests: self._end_waits(lane, requests),
+            )
+
+        lane = Lane(name, kernel.handle, interruption=by_exception, ended=lambda: ended(lane))
         return lane
 
     def start(self) -> None:
-        """Prepare for the first cell."""
-        if not self._main_has_signals:
+        """Prepare for the first cell. On the kernel's thread."""
+        if self._by_signal is not None:
+            self._second = signals.Second(self._by_signal.retry)
+            self._kernel.undo.append(self._second.undo)
+        else:
             self.cut_waits()
 
     def cut_waits(self) -> None:
@@ -71,11 +84,11 @@ class Interrupts:
 
     def on_sigint(self, signum: int, frame: FrameType | None) -> None:
         """Handle SIGINT: end what runs on every lane. Takes no lock; child lanes are left to the I/O thread."""
-        kernel = self._kernel
         ours, self._own_signal_until = time.monotonic() < self._own_signal_until, 0.0
-        if not (ours or kernel.main.is_looking_again):
-            kernel.channels.call_first(self._interrupt_others)
-        kernel.main.on_sigint(signum, frame)
+        if not ours:
+            self._kernel.channels.call_first(self._interrupt_others)
+        if self._by_signal is not None:
+            self._by_signal.on_signal(frame)
 
     def send(self, *, children: bool = True) -> None:
         """End what runs on every lane; nothing if nothing runs. Any thread.
@@ -85,7 +98,7 @@ class Interrupts:
         main, busy = self._kernel.main, self._interrupt_others()
         if not self._main_has_signals:
             if main.is_running:
-                main.interrupt()
+                main.interruption.interrupt()
             return
         leads = children and self._kernel.owns_process and os.getpgid(0) == os.getpid()
         if not (main.is_running or (busy and leads)):
@@ -102,12 +115,12 @@ class Interrupts:
             self._signal_main()
         for lane in self._without_signals():
             if lane.ident == ident:
-                lane.interrupt()
+                lane.interruption.interrupt()
 
-    def send_again(self) -> bool:
-        """An interrupt has been swallowed on this thread: interrupt its cell once more; return whether there is one."""
-        lane, request = Lane.here(), context.own()
-        return lane is not None and request is not None and lane.was_interrupted(request) and lane.strike_again()
+    def send_second(self) -> None:
+        """Have the main thread handle its signals now; if an interrupt is pending, it looks again. Any thread."""
+        if self._second is not None:
+            self._second.send()
 
     def _signal_main(self) -> None:
         assert self._kernel.main.ident is not None
@@ -119,7 +132,7 @@ class Interrupts:
         self._kernel.beside.interrupt()
         busy = [lane for lane in self._kernel.subshells.every_lane() if lane.is_running]
         for lane in busy:
-            lane.interrupt()
+            lane.interruption.interrupt()
         return bool(busy)
 
     def _without_signals(self) -> list[Lane]:
@@ -131,10 +144,5 @@ class Interrupts:
         self._kernel.stdin.abandon(requests, KeyboardInterrupt(INTERRUPTED))
         loops.wake(lane.ident)
 
-    def _look_again(self, seconds: float) -> None:
-        self._kernel.channels.later(seconds, self._signal_again)
-
-    def _signal_again(self) -> None:
-        main = self._kernel.main
-        if main.prepare_another_look() and main.ident is not None:
-            signal.pthread_kill(main.ident, signal.SIGINT)
+    def _ask_retry(self, seconds: float) -> None:
+        self._kernel.channels.later(seconds, self.send_second)

@@ -16,7 +16,8 @@ from ipymini.debug import breakpoint
 from ipymini.debug.requests import DebugRequests
 from ipymini.execution import context, loops, signals
 from ipymini.execution.channels import Channels
-from ipymini.execution.lane import Lane, is_awaited
+from ipymini.execution.interruption import is_pending, on_swallowed
+from ipymini.execution.lane import Lane
 from ipymini.execution.workers import Workers
 from ipymini.frontend import streams
 from ipymini.frontend.iopub import IOPub
@@ -77,7 +78,7 @@ class Kernel:
         is a program around the kernel, to which belongs what no request has caused: its prints, its `input()`.
         """
         self.shutdown = Shutdown(self)
-        self.channels = Channels(connection, self.route, ended=self.shutdown.on_io_ended, hurried=is_awaited)
+        self.channels = Channels(connection, self.route, ended=self.shutdown.on_io_ended, hurried=is_pending)
         self.connection = self.channels.connection  # with the ports that were chosen
         self.connection_file = file
         self.owned_file = file if owns_file else None  # removed at the end
@@ -125,10 +126,10 @@ class Kernel:
         self.undo.append(streams.install(self.channels, shared=not self.owns_process))
         self.interrupts.start()
         if self.owns_process:
-            self.undo.append(signals.hurry(self.channels.watch, lambda: self.main.ident))
+            self.undo.append(signals.hurry(self.channels.watch, self.interrupts.send_second))
             self.descriptors = streams.Descriptors(self.channels)
             self.undo.append(self.descriptors.install())
-        self.undo.append(signals.try_again(self.interrupts.send_again))
+        self.undo.append(signals.on_unraisable(on_swallowed))
         self.undo.append(self.stdin.install(shared=not self.owns_process))
         self.undo.append(breakpoint.install(lambda: self.debug.debugger))
         self.undo.append(loops.install(self._is_our_loop))
@@ -285,7 +286,7 @@ class Kernel:
         """
         if self.language.is_current_thread:
             return await self.beside.run(question)
-        with self.lane_of(request).interruptible(request):
+        with self.lane_of(request).interruption.interruptible(request):
             return question()
 
     async def _answer(self, request: Request) -> Content | None:

@@ -110,7 +110,7 @@ class Subshells:
     def _interrupt_until_ended(self, lane: Lane) -> None:
         """Interrupt a deleted subshell's cell again and again: nobody else would, and it may catch some."""
         if not lane.join(0):
-            lane.interrupt()
+            lane.interruption.interrupt()
             self._kernel.channels.later(DELETED_AGAIN, lambda: self._interrupt_until_ended(lane))
 
     def _ended(self, subshell_id: str, lane: Lane) -> None:

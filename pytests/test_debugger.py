@@ -1011,7 +1011,7 @@ def test_a_subshell_that_is_deleted_while_stopped_is_gone(client):
 
 
 @pytest.mark.parametrize("how", ["signal", "message"])
-def test_an_interrupt_at_a_breakpoint_ends_the_cell_and_nothing_else(client, how):  # I22, D5
+def test_at_a_breakpoint_an_interrupt_ends_the_cell_and_nothing_else(client, how):  # I22, D5
     kernel = client.kernel
     client.break_at(LOOP, 3)
     for _ in range(3):

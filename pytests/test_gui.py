@@ -127,7 +127,7 @@ def test_requests_are_served_between_callbacks_that_never_end(windows: KernelUnd
         assert windows.execute(f"{n} + 0")[1] == [f"execute_result:{n}"]
 
 
-def test_a_callback_that_hangs_between_cells_can_be_interrupted(windows: KernelUnderTest) -> None:
+def test_a_GUI_s_loop_between_cells_can_be_interrupted(windows: KernelUnderTest) -> None:
     msg_id = begin(windows, "fake.jobs.append(hang)", "hanging")
     windows.interrupt()
 
@@ -293,7 +293,7 @@ def test_a_pause_in_a_cell_serves_the_window(desktop: KernelUnderTest, toolkit: 
 
 @pytest.mark.peers
 @pytest.mark.parametrize("wait", ["plt.show(block=True)", "plt.pause(1000)", "later(0, hang); run()", "run()"])
-def test_an_interrupt_ends_a_loop_that_a_cell_runs(desktop: KernelUnderTest, toolkit: str, wait: str) -> None:
+def test_a_GUI_s_loop_in_a_cell_ends_with_an_interrupt(desktop: KernelUnderTest, toolkit: str, wait: str) -> None:
     desktop.execute(FAKE[FAKE.index("def hang") :] + LATER[toolkit])
     said = "hanging" if "hang" in wait else "in the loop"
     msg_id = begin(desktop, f"fig = plt.figure(); later(50, lambda: print('in the loop'))\n{wait}\nprint('over')", said)

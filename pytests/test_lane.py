@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import zmq
 
-from ipymini.execution import channels, context, loops
-from ipymini.execution import lane as lanes
+from ipymini.execution import channels, context, interruption, loops, strikes
 from ipymini.execution.lane import Lane
 from ipymini.execution.stacks import door, safe_point, shielded
+from ipymini.execution.strikes import ByException
 from ipymini.protocol.connection import Connection
 from ipymini.protocol.messages import Message, Request
 from ipymini.protocol.stream_text import Captured, Texts
@@ -32,7 +32,14 @@ class Served:
     def __init__(self, **work: Any):
         self.work, self.log, self.done = work, [], threading.Semaphore(0)
         self.ended_waits: list[list[Request]] = []
-        self.lane = Lane("test", self.handle, runs_cells=True, end_waits=self.ended_waits.append)
+        self.later: Any = lambda seconds, look: None
+        self.lane = Lane(
+            "test",
+            self.handle,
+            interruption=lambda lane: ByException(
+                lane, later=lambda *when: self.later(*when), end_waits=self.ended_waits.append
+            ),
+        )
         self.lane.start()
 
     async def handle(self, request: Request) -> None:
@@ -190,7 +197,7 @@ def interruptible(served_lane: list[Lane], work: Any) -> Any:
 
     @door
     async def run(request: Request) -> None:
-        with served_lane[0].interruptible(request):
+        with served_lane[0].interruption.interruptible(request):
             await work(request)
 
     return run
@@ -200,10 +207,8 @@ def test_a_thread_that_has_moved_on_since_the_look_is_looked_at_again(
     serving: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # I17
     # given: a cell that goes on, while it is decided whether the place that it was at may be struck
-    from ipymini.execution import lane as module
-
     started, moved, there, struck, lane = threading.Event(), threading.Event(), threading.Event(), [], []
-    look = module.verdict
+    look = strikes.verdict
 
     def slow_look(stack: Any) -> str:
         found = look(stack)
@@ -227,11 +232,11 @@ def test_a_thread_that_has_moved_on_since_the_look_is_looked_at_again(
     lane.append(served.lane)
     served.lane.post(request("a"))
     assert started.wait(SOON)
-    monkeypatch.setattr(module, "verdict", slow_look)
-    monkeypatch.setattr(served.lane, "_later", lambda seconds, look: threading.Timer(seconds, look).start())
+    monkeypatch.setattr(strikes, "verdict", slow_look)
+    served.later = lambda seconds, look: threading.Timer(seconds, look).start()
 
     # when
-    served.lane.interrupt()
+    served.lane.interruption.interrupt()
 
     # then
     assert served.done.acquire(timeout=SOON)
@@ -243,7 +248,7 @@ def test_a_strike_that_is_swallowed_before_its_sender_goes_on_is_made_again(
 ) -> None:  # I17
     # given: a destructor; whoever interrupts it gets the processor back when it has swallowed the KeyboardInterrupt
     started, swallowed, lane = threading.Event(), threading.Event(), []
-    really = lanes.raise_at
+    really = strikes.raise_at
 
     def raise_and_wait(*where: Any) -> bool:
         hits = really(*where)
@@ -256,7 +261,7 @@ def test_a_strike_that_is_swallowed_before_its_sender_goes_on_is_made_again(
             while True:
                 pass
         except KeyboardInterrupt:
-            lane[0].strike_again()  # as `sys.unraisablehook` does
+            lane[0].interruption.on_swallowed()  # as `sys.unraisablehook` does
             swallowed.set()
         while True:
             pass
@@ -265,11 +270,11 @@ def test_a_strike_that_is_swallowed_before_its_sender_goes_on_is_made_again(
     lane.append(served.lane)
     served.lane.post(request("a"))
     assert started.wait(SOON)
-    monkeypatch.setattr(lanes, "raise_at", raise_and_wait)
-    monkeypatch.setattr(served.lane, "_later", lambda seconds, look: threading.Timer(seconds, look).start())
+    monkeypatch.setattr(strikes, "raise_at", raise_and_wait)
+    served.later = lambda seconds, look: threading.Timer(seconds, look).start()
 
     # when
-    served.lane.interrupt()
+    served.lane.interruption.interrupt()
 
     # then
     assert served.done.acquire(timeout=SOON)
@@ -301,7 +306,7 @@ def test_an_interrupt_ends_what_a_child_lane_runs_and_nothing_later(serving: Any
     try:
         served.lane.post(first)
         assert started.wait(SOON)
-        served.lane.interrupt()
+        served.lane.interruption.interrupt()
         assert served.done.acquire(timeout=SOON)
         assert served.log[1] in ("KeyboardInterrupt a", "CancelledError a")
         served.log.clear()
@@ -364,7 +369,7 @@ def test_an_interrupt_ends_the_kernels_waits_only_when_it_strikes(serving: Any, 
     asks = request("a")
     served.lane.post(asks)
     assert began.wait(SOON)
-    served.lane.interrupt()
+    served.lane.interruption.interrupt()
     assert served.ended_waits == ([] if mark is shielded else [[asks]])
     go.set()
     assert served.done.acquire(timeout=SOON)
@@ -404,8 +409,10 @@ def test_an_interrupt_that_strikes_as_a_cell_suspends_is_the_cells(serving: Any)
 
 @pytest.mark.parametrize("how", ["plain", "task"])
 def test_an_interrupt_that_meets_the_kernel_at_work_strikes_as_that_ends(serving: Any, how: str) -> None:  # I17
-    names: dict[str, Any] = {"began": threading.Event(), "go": threading.Event(), "lane": lanes}
-    exec("def work():\n began.set(); go.wait(10)\n if lane.deferred: lane.give_way()", names)
+    names: dict[str, Any] = {"began": threading.Event(), "go": threading.Event(), "interruption": interruption}
+    exec(
+        "def work():\n began.set(); go.wait(10)\n if interruption.any_pending: interruption.strike_if_pending()", names
+    )
     shielded(names["work"])
 
     async def works_and_goes_on() -> None:
@@ -418,11 +425,11 @@ def test_an_interrupt_that_meets_the_kernel_at_work_strikes_as_that_ends(serving
     lane: list[Lane] = []
     looks: list[Any] = []
     served = serving(a=interruptible(lane, works))
-    served.lane._later = lambda seconds, look: looks.append(look)
+    served.later = lambda seconds, look: looks.append(look)
     lane.append(served.lane)
     served.lane.post(request("a"))
     assert names["began"].wait(SOON)
-    served.lane.interrupt()
+    served.lane.interruption.interrupt()
     names["go"].set()
     assert served.done.acquire(timeout=SOON)
     assert served.log[1:] in (["KeyboardInterrupt a", "end a"], ["CancelledError a", "end a"])
@@ -434,7 +441,7 @@ def test_an_interrupt_that_meets_the_kernel_at_work_strikes_as_that_ends(serving
 
 def test_an_interrupt_of_an_idle_lane_does_nothing(serving: Any) -> None:  # I1
     served = serving()
-    served.lane.interrupt()
+    served.lane.interruption.interrupt()
     assert served.serve(request("a")) == ["begin a", "end a"]
 
 

@@ -346,7 +346,7 @@ class Pump:
         if self._stopped or lane.is_stopping or lane.loop is None:
             return
         try:
-            with lane.interruptible(self._stands_for):
+            with lane.interruption.interruptible(self._stands_for):
                 self.turn()
         except KeyboardInterrupt as error:
             if not lane.is_stopping:
@@ -380,4 +380,4 @@ class Pump:
         if not self.is_mine:
             return False
         self.toolkit.leave()
-        return self._lane.strike_again()
+        return self._lane.interruption.on_swallowed()

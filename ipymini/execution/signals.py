@@ -63,16 +63,16 @@ def handle(on_sigint: Handler, on_sigterm: Handler | None) -> Callable[[], None]
     return undo
 
 
-def try_again(strike_again: Callable[[], bool]) -> Callable[[], None]:
-    """Interrupt once more what swallows a KeyboardInterrupt without being asked to; return the undo.
+def on_unraisable(on_swallowed: Callable[[], bool]) -> Callable[[], None]:
+    """Call `on_swallowed()` for each KeyboardInterrupt that nobody could catch; return the undo.
 
     Destructors, callbacks of weak references and of C libraries have nobody to raise it to: Python reports it to
-    `sys.unraisablehook` and goes on. `strike_again` is called on that thread; False: there is no cell to interrupt.
+    `sys.unraisablehook` and goes on. `on_swallowed` is called on that thread; False: report it as ever.
     """
     before = sys.unraisablehook
 
     def hook(unraisable: Any) -> None:
-        if not (issubclass(unraisable.exc_type, KeyboardInterrupt) and strike_again()):
+        if not (issubclass(unraisable.exc_type, KeyboardInterrupt) and on_swallowed()):
             before(unraisable)
 
     def undo() -> None:
@@ -83,31 +83,48 @@ def try_again(strike_again: Callable[[], bool]) -> Callable[[], None]:
     return undo
 
 
-def hurry(watch: Callable[[int, Callable[[], None]], None], main: Callable[[], int | None]) -> Callable[[], None]:
+class Second:
+    """A second signal of the main thread's, beside SIGINT: `handler(frame)` is called. SIGURG, unless it is taken."""
+
+    def __init__(self, handler: Callable[[FrameType | None], None]):
+        """On the main thread."""
+        others = range(signal.SIGRTMIN, signal.SIGRTMAX + 1)
+        free = (number for number in (signal.SIGURG, *others) if signal.getsignal(number) is signal.SIG_DFL)
+        self.number = next(free, signal.SIGURG)
+        self._before = signal.signal(self.number, lambda signum, frame: handler(sys._getframe(1)))
+        os.register_at_fork(after_in_child=self.undo)
+
+    def send(self) -> None:
+        """Send it. Any thread. The main one ends its system call and handles it before its next bytecode."""
+        ident = threading.main_thread().ident
+        assert ident is not None
+        signal.pthread_kill(ident, self.number)
+
+    def undo(self) -> None:
+        """Give the signal back. On the main thread, when nobody sends it any more."""
+        signal.signal(self.number, self._before)
+
+
+def hurry(watch: Callable[[int, Callable[[], None]], None], send_second: Callable[[], None]) -> Callable[[], None]:
     """See to it that the main thread handles each SIGINT soon; return the undo. On the main thread.
 
-    `watch` calls a function when a descriptor is readable, on another thread; `main` says the main thread's ident.
+    `watch` calls a function when a descriptor is readable, on another thread.
 
     The system gives a SIGINT to another thread while the main one has signals blocked, as it has for a moment when
     it starts a process. Python's handler then waits for the main thread, and that for the process: a signal of the
-    main thread's own, which means nothing else, ends its wait.
+    main thread's own ends its wait.
     """
-    if signal.getsignal(signal.SIGURG) is not signal.SIG_DFL:
-        return lambda: None  # somebody needs it
-    signal.signal(signal.SIGURG, lambda signum, frame: None)
     ends = os.pipe()
     for end in ends:
         os.set_blocking(end, False)
     signal.set_wakeup_fd(ends[1], warn_on_full_buffer=False)
 
     def came() -> None:
-        ident = main()
-        if signal.SIGINT in os.read(ends[0], 4096) and ident is not None:
-            signal.pthread_kill(ident, signal.SIGURG)
+        if signal.SIGINT in os.read(ends[0], 4096):
+            send_second()
 
     def undo() -> None:
         signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGURG, signal.SIG_DFL)
 
     watch(ends[0], came)
     os.register_at_fork(after_in_child=undo)

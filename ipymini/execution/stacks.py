@@ -6,6 +6,7 @@ asyncio) says nothing. Four marks make exceptions: `safe_point`, `transparent`, 
 by any thread and in signal handlers.
 """
 
+import functools
 import gc
 import importlib
 import os
@@ -176,3 +177,34 @@ def verdict(stack: Iterable[Called]) -> str:
             foreign = True
             strange = strange or not _is_standard(code.co_filename)
     return "elsewhere" if foreign else "outside"
+
+
+def raise_at(ident: int, place: list[Any], kind: type[BaseException]) -> bool:
+    """Raise an exception in another thread, if it is still at a place (`place_of`); return whether it was.
+
+    It is raised there, or some bytecodes later; in a thread that waits in C, when that has ended.
+    """
+    function, integer, reference = _set_async_exc()
+    return at_place(ident, place, function, integer(ident), reference(kind))
+
+
+@functools.cache
+def _set_async_exc() -> tuple[Any, Any, Any]:
+    # Not with `ctypes`: it imports what a cell may have replaced. And only child lanes need it: 0.3 ms.
+    import _ctypes
+
+    integer = type("c_ulong", (_ctypes._SimpleCData,), {"_type_": "L"})
+    reference = type("py_object", (_ctypes._SimpleCData,), {"_type_": "O"})
+    flags = _ctypes.FUNCFLAG_CDECL | _ctypes.FUNCFLAG_PYTHONAPI
+    kind: Any = type("Function", (_ctypes.CFuncPtr,), {"_flags_": flags})
+    return kind(_ctypes.dlsym(_ctypes.dlopen(None, 0), "PyThreadState_SetAsyncExc")), integer, reference  # type: ignore[arg-type]
+
+
+def let_it_strike() -> None:
+    """Run the bytecode at which an exception that is set for this thread, and has not struck yet, strikes.
+
+    To withdraw it, with NULL, has a price up to Python 3.12: the interpreter goes on looking for it, in every thread,
+    at every call and loop; and a thread that is being debugged on 3.11 never gets beyond its next call.
+    """
+    for _ in range(10):
+        pass

@@ -12,8 +12,7 @@ from asyncio import wrap_future
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from ipymini.execution.lane import let_it_strike, raise_at
-from ipymini.execution.stacks import place_of, stack_of, verdict
+from ipymini.execution.stacks import let_it_strike, place_of, raise_at, stack_of, verdict
 from ipymini.protocol.originals import Future, __builtins__, threading  # noqa: F401
 
 MOST = 30  # threads at a time: what is asked beyond them is as if it had been interrupted

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import Any
 
-from ipymini.execution import context, lane
+from ipymini.execution import context, interruption
 from ipymini.execution.channels import Channels
 from ipymini.execution.stacks import safe_point
 from ipymini.protocol import originals
@@ -76,8 +76,8 @@ class OutStream(io.TextIOBase):
             self._write_hooked(text)
         elif text:
             self._write(_own() or _latest(), self.name, text)
-        if lane.deferred:
-            lane.give_way()
+        if interruption.any_pending:
+            interruption.strike_if_pending()
         return len(text)
 
     def writelines(self, lines: Iterable[str], /) -> None:  # type: ignore[override]
@@ -91,8 +91,8 @@ class OutStream(io.TextIOBase):
                 self._write_in_child("", all_of_it=True)
             return
         self._channels.flush(FLUSH_TIMEOUT)
-        if lane.deferred:
-            lane.give_way()
+        if interruption.any_pending:
+            interruption.strike_if_pending()
 
     def fileno(self) -> int:
         """Return the captured descriptor; what is written there appears in the cell."""

@@ -6,10 +6,10 @@ come together within a moment. A file that is no database is moved aside. One th
 read-only) gives way to a database in memory, with one line in the log, and with what this process had written.
 """
 
-import queue
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from ipymini.protocol.originals import __builtins__, logger, os, threading  # noqa: F401
@@ -42,7 +42,7 @@ class Archive:
     def __init__(self, path: str, options: dict[str, Any]):
         self.path, self._options = path, options
         self.memory: Any = None  # the connection, once the history is in memory only
-        self._queue: queue.SimpleQueue[Work | threading.Event | None] = queue.SimpleQueue()
+        self._queue: SimpleQueue[Work | threading.Event | None] = SimpleQueue()
         self._hurry = threading.Event()
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()  # two lanes may have their first cell at once
@@ -96,7 +96,7 @@ class Archive:
             while True:
                 try:
                     items.append(self._queue.get_nowait())
-                except queue.Empty:
+                except Empty:
                     break
             ending = None in items
             connection = self._write(connection, [item for item in items if callable(item)])
