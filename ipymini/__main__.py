@@ -100,7 +100,7 @@ def run_kernel(
 
     try:
         path, owned, wanted = connection_files.find(file, given)
-        kernel = Kernel(wanted, file=path, owns_file=owned, argv=rest, owns_process=True, user_ns=user_ns)
+        kernel = Kernel(wanted, file=path, owns_file=owned, owns_process=True)
         bound(kernel.connection)
     except IpyminiError as error:
         print(f"ipymini: {error}", file=sys.stderr)
@@ -109,7 +109,7 @@ def run_kernel(
     watch_parent(kernel)
     sys.argv = sys.argv[:1]  # our options are not the cells': argparse would take them. sys.orig_argv has them all
     try:
-        kernel.start()
+        kernel.start(argv=rest, user_ns=user_ns)
     except BaseException as error:  # sys.stderr is a stream of ours by now: only the log still reaches the terminal
         text = _missing(error) if isinstance(error, ModuleNotFoundError) else str(error)
         expected = isinstance(error, IpyminiError | ModuleNotFoundError)  # its text says it all

@@ -92,7 +92,7 @@ async def complete_request(kernel: "Kernel", request: Request) -> Content:
     code = request.text("code")
     cursor = max(0, min(request.integer("cursor_pos", default=len(code)), len(code)))
     try:
-        return await kernel.ask(request, lambda: kernel.bridge.complete(code, cursor))
+        return await kernel.questions.ask(request, lambda: kernel.bridge.complete(code, cursor))
     except KeyboardInterrupt:
         return {"matches": [], "cursor_start": cursor, "cursor_end": cursor, "metadata": {}}
 
@@ -108,7 +108,7 @@ async def inspect_request(kernel: "Kernel", request: Request) -> Content:
     cursor, detail_level = request.integer("cursor_pos", default=len(code)), request.integer("detail_level", default=0)
     omit_sections = request.content.get("omit_sections") or ()
     try:
-        return await kernel.ask(
+        return await kernel.questions.ask(
             request, lambda: kernel.bridge.inspect(code, cursor, detail_level=detail_level, omit_sections=omit_sections)
         )
     except KeyboardInterrupt:
@@ -120,7 +120,7 @@ async def is_complete_request(kernel: "Kernel", request: Request) -> Content:
     """Whether the code can run as it is. Spec: "Code completeness". An input transformer may be the user's."""
     code = request.text("code")
     try:
-        return await kernel.ask(request, lambda: kernel.bridge.is_complete(code))
+        return await kernel.questions.ask(request, lambda: kernel.bridge.is_complete(code))
     except KeyboardInterrupt:
         return {"status": "unknown"}
 

@@ -1,8 +1,8 @@
 """kernel: puts the parts together; `route` and `handle` serve a request. Ends nothing and interrupts nothing itself.
 
 Threads: the main lane runs on the thread that calls `run`; control, language and each subshell have a lane of
-their own; the I/O thread calls `route`. `busy`, replies and `idle` are written in `handle`, `_refuse` and
-`answer_unserved`, and nowhere else.
+their own; the I/O thread calls `route`. `busy`, replies and `idle` are written in `handle` and in `replies`,
+and nowhere else.
 """
 
 from asyncio import CancelledError
@@ -18,28 +18,28 @@ from ipymini.execution import context, loops, signals
 from ipymini.execution.channels import Channels
 from ipymini.execution.interruption import is_pending, on_swallowed
 from ipymini.execution.lane import Lane
-from ipymini.execution.workers import Workers
 from ipymini.frontend import streams
 from ipymini.frontend.iopub import IOPub
 from ipymini.frontend.stdin import Stdin
 from ipymini.handlers import HANDLERS
-from ipymini.interrupts import Interrupts
 from ipymini.protocol import connection as connection_file
 from ipymini.protocol import import_guard
 from ipymini.protocol.connection import Connection
 from ipymini.protocol.messages import (
     Content,
     KernelStopping,
-    Message,
     Request,
     UnknownRequest,
     UnknownSubshell,
     error_content,
-    reply_type,
 )
-from ipymini.protocol.originals import Future, __builtins__, logger, time  # noqa: F401
-from ipymini.shutdown import Shutdown
-from ipymini.subshells import Subshells
+from ipymini.protocol.originals import Future, __builtins__, logger  # noqa: F401
+from ipymini.serving.interrupts import Interrupts
+from ipymini.serving.preload import Preload
+from ipymini.serving.questions import LANGUAGE, Questions
+from ipymini.serving.replies import Replies
+from ipymini.serving.shutdown import Shutdown
+from ipymini.serving.subshells import Subshells
 
 if TYPE_CHECKING:
     from ipymini.bridge import Bridge
@@ -47,14 +47,8 @@ if TYPE_CHECKING:
 
 log = logger("ipymini.kernel")
 
-LANGUAGE = frozenset(
-    {"complete_request", "inspect_request", "is_complete_request", "history_request", "comm_info_request"}
-)
 EARLY = frozenset({"kernel_info_request", "connect_request", "interrupt_request", "shutdown_request", "usage_request"})
 SHELL_ONLY = LANGUAGE | {"execute_request"}  # run on a shell's lane whichever channel they come on
-RESCUED = LANGUAGE | {"kernel_info_request", "connect_request"}  # do not wait for what blocks their lane
-GRACE = 0.05  # seconds that a language request waits for its own lane
-IDLE_SECOND = 1.0  # seconds of quiet after which slow imports are made in the background
 
 
 class Kernel:
@@ -66,9 +60,6 @@ class Kernel:
         *,
         file: Path | None = None,
         owns_file: bool = False,
-        argv: Iterable[str] = (),
-        user_ns: dict[str, Any] | None = None,
-        user_module: Any = None,
         owns_process: bool = False,
     ):
         """Bind, on the thread that will `start` and `run`. Only the main thread has signals: on any other one the main
@@ -83,10 +74,10 @@ class Kernel:
         self.connection_file = file
         self.owned_file = file if owns_file else None  # removed at the end
         self._writes_file = owns_file or connection != self.connection
-        self._for_shell = {"argv": list(argv), "user_ns": user_ns, "user_module": user_module}
         self.owns_process = owns_process
         self.iopub = IOPub(self.channels)
         self.stdin = Stdin(self.channels)
+        self.replies = Replies(self.channels, self.iopub)
         self.interrupts = Interrupts(self)
         self.debug = DebugRequests(
             emit=lambda event: self.iopub.send("debug_event", event),
@@ -95,16 +86,14 @@ class Kernel:
         )
         self.main = self.interrupts.main_lane()
         self.control = Lane("ipymini-control", self._serve_control)
-        self.language = Lane("ipymini-language", self.handle)
-        self.beside = Workers("ipymini-beside", self.channels.later)  # runs what the language lane is asked
+        self.questions = Questions(self)
         self.subshells = Subshells(self)
         self.descriptors: streams.Descriptors | None = None
         self._bridge: Bridge | None = None
         self.is_ready: Future[bool] = Future()  # IPython is there
         self.latest_control: Request | None = None  # for `compat.facade`; written by the control lane
         self.undo: list[Callable[[], object]] = []
-        self._primes = False  # slow imports are made, or will be
-        self._quiet_since = 0.0  # when the last cell ended
+        self.preload = Preload(self)
 
     @property
     def bridge(self) -> "Bridge":
@@ -114,8 +103,13 @@ class Kernel:
 
     # ---- life ----------------------------------------------------------------
 
-    def start(self) -> None:
-        """Bind, and answer what can be answered without IPython; then make IPython's shell on this thread."""
+    def start(
+        self, *, argv: Iterable[str] = (), user_ns: dict[str, Any] | None = None, user_module: Any = None
+    ) -> None:
+        """Answer what can be answered without IPython; then make IPython's shell on this thread.
+
+        `argv`: options for IPython. `user_ns`, `user_module`: the namespace of cells, and the module it is of.
+        """
         if self.connection_file is not None and self._writes_file:
             connection_file.write(self.connection_file, self.connection)
         self.channels.start()
@@ -143,7 +137,9 @@ class Kernel:
             stdin=self.stdin,
             connection_file=str(self.connection_file.absolute()) if self.connection_file else None,
             kernel=known,
-            **self._for_shell,
+            argv=list(argv),
+            user_ns=user_ns,
+            user_module=user_module,
         )
         self.undo.append(self._bridge.uninstall)
         self.is_ready.set_result(True)
@@ -161,7 +157,7 @@ class Kernel:
         return registration
 
     def _is_our_loop(self, loop: Any) -> bool:
-        return any(lane.loop is loop for lane in (self.main, self.language, *self.subshells.every_lane()))
+        return any(lane.loop is loop for lane in (self.main, self.questions.lane, *self.subshells.every_lane()))
 
     def run(self) -> None:
         """Serve on this thread until the kernel is asked to stop; then put everything away."""
@@ -191,8 +187,8 @@ class Kernel:
         lane = self._lane_for(request)
         if not lane.post(request):
             self.control.post(request)  # it ended as we looked: control says that it is unknown
-        elif request.msg_type in RESCUED and self._bridge is not None:
-            self.channels.later(GRACE, lambda: self._rescue(lane, request))
+        elif self._bridge is not None:
+            self.questions.wait_for(lane, request)
 
     def _lane_for(self, request: Request) -> Lane:
         if request.channel == "control" and request.msg_type not in SHELL_ONLY:
@@ -206,16 +202,9 @@ class Kernel:
     def lane_of(self, request: Request) -> Lane:
         """Return the lane that a cell's request is served on: the one of this thread, if it is one."""
         here = Lane.here()
-        if here is not None and here not in (self.control, self.language):
+        if here is not None and here not in (self.control, self.questions.lane):
             return here  # also of a subshell that has just been unlisted
         return self.subshells.lanes.get(request.subshell_id or "", self.main)
-
-    def _rescue(self, lane: Lane, request: Request) -> None:
-        """Something blocks the lane: completion, inspection and a new client's first words go elsewhere. I/O thread."""
-        if request in lane.queue:
-            self.language.start_once()  # first: it may fail where descriptors have run out, and the request waits on
-        if lane.take(request):
-            self.language.post(request)
 
     # ---- messages out ------------------------------------------------------------
 
@@ -241,7 +230,7 @@ class Kernel:
         is_closed = False
         try:
             content = await self._content_of(request)
-            content, frames = self._encode_reply(request, content, started)
+            content, frames = self.replies.encode(request, content, started)
             if executes:
                 aborted = await self._fence(request, content or {})
                 if self.descriptors is not None:
@@ -261,7 +250,7 @@ class Kernel:
             self.channels.soft_wake()
         for waiting in aborted:
             with context.handling(waiting):
-                self._refuse(waiting, {"status": "aborted"})
+                self.replies.refuse(waiting, {"status": "aborted"})
         self._afterwards(request)
 
     async def _content_of(self, request: Request) -> Content | None:
@@ -279,16 +268,6 @@ class Kernel:
                 _log_failure(request.msg_type)
             return error_content(error)
 
-    async def ask(self, request: Request, question: Callable[[], Content]) -> Content:
-        """Return what a question is answered that may run user code: a `__dir__`, a `__repr__`.
-
-        An interrupt ends it with KeyboardInterrupt, and beside a lane that is busy with another it holds up nobody.
-        """
-        if self.language.is_current_thread:
-            return await self.beside.run(question)
-        with self.lane_of(request).interruption.interruptible(request):
-            return question()
-
     async def _answer(self, request: Request) -> Content | None:
         handler = HANDLERS.get((request.channel, request.msg_type))
         if handler is None:
@@ -299,60 +278,6 @@ class Kernel:
         if for_a_shell and request.subshell_id and self.control.is_current_thread:
             raise self.subshells.unknown(request.subshell_id)
         return await handler(self, request)
-
-    def reply(self, request: Request, content: Content | None) -> None:
-        """Answer a request on its own channel, to the client that sent it. The I/O thread is woken by what follows."""
-        _, frames = self._encode_reply(request, content, datetime.now(UTC))
-        if frames is not None:
-            self.channels.put(request.channel, frames)
-
-    def _encode_reply(
-        self, request: Request, content: Content | None, started: datetime
-    ) -> tuple[Content | None, list[Any] | None]:
-        """Return content and frames of the reply, which is an error if JSON cannot hold the content. None: no reply."""
-        if content is None or not request.msg_type.endswith("_request"):
-            return content, None
-        try:
-            return content, self.channels.encode(*self._reply_message(request, content, started))
-        except BaseException as error:  # objects of the user's are in it, and their conversion is user code
-            count = {"execution_count": content["execution_count"]} if "execution_count" in content else {}
-            content = {**error_content(error), **count}
-        return content, self.channels.encode(*self._reply_message(request, content, started))
-
-    def _reply_message(
-        self, request: Request, content: Content, started: datetime
-    ) -> tuple[str, Message, tuple[bytes, ...]]:
-        content = {"status": "ok", **content} if request.msg_type != "debug_request" else content
-        metadata = None
-        if request.msg_type == "execute_request":
-            metadata = {
-                "started": started.isoformat(),
-                "dependencies_met": content.get("ename") != "UnmetDependency",
-                "engine": self.iopub.ident,
-                "status": content["status"],
-            }
-        message = Message(reply_type(request.msg_type), content, request.header_json, metadata)
-        return request.channel, message, request.identities
-
-    def answer_unserved(
-        self, lane: Lane, error: BaseException, queued: BaseException | None = None, begun: Iterable[Request] = ()
-    ) -> None:
-        """Answer what a lane will not serve any more: what it has `begun`, or else has left unfinished, and its queue.
-
-        `queued`: what the requests in its queue are told, if it is not `error`.
-        """
-        unfinished, lane.unfinished = lane.unfinished, []
-        for request in begun or unfinished:  # they have said busy
-            self.reply(request, error_content(error))
-            self.iopub.status("idle", parent=request)
-        for request in lane.withdraw():
-            self._refuse(request, error_content(queued or error))
-
-    def _refuse(self, request: Request, content: Content) -> None:
-        """Answer a request that no handler will see."""
-        self.iopub.status("busy", parent=request, wake=False)
-        self.reply(request, content)
-        self.iopub.status("idle", parent=request)
 
     async def _fence(self, request: Request, content: Content) -> list[Request]:
         """After an error: take back the execute_requests that had arrived by now, those in the socket included."""
@@ -369,19 +294,7 @@ class Kernel:
     def _afterwards(self, request: Request) -> None:
         if self.shutdown.stop_if_asked(request.msg_type) or request.msg_type != "execute_request":
             return
-        self._quiet_since = time.monotonic()
-        if not self._primes:
-            self._primes = True
-            self.channels.later(IDLE_SECOND, self._prime_when_idle)
-
-    def _prime_when_idle(self) -> None:
-        """Import what the first completion and the first traceback need, while nothing runs. I/O thread."""
-        if self.shutdown.has_begun:
-            return
-        if self.main.is_occupied or time.monotonic() - self._quiet_since < IDLE_SECOND:
-            self.channels.later(IDLE_SECOND, self._prime_when_idle)
-            return
-        self.beside.start(self.bridge.prime)
+        self.preload.cell_ended()
 
 
 def _log_failure(msg_type: str) -> None:

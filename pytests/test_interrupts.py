@@ -151,7 +151,7 @@ def test_children_of_the_group_are_interrupted(kernel: KernelUnderTest, strike: 
 
 LATE = """
 import threading
-from ipymini.interrupts import Interrupts
+from ipymini.serving.interrupts import Interrupts
 from ipymini.kernel import Kernel
 afterwards, interrupt, interrupted = Kernel._afterwards, Interrupts.send, threading.Event()
 def late(self, request):

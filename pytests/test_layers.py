@@ -11,7 +11,13 @@ from ipymini.execution import stacks
 
 PACKAGE = Path(__file__).resolve().parents[1] / "ipymini"
 
-FLOORS = [{"protocol"}, {"execution"}, {"frontend", "remote"}, {"ipython", "debug", "compat"}, {"top", "tools"}]
+FLOORS = [
+    {"protocol"},
+    {"execution"},
+    {"frontend", "remote"},
+    {"ipython", "debug", "compat"},
+    {"top", "serving", "tools"},
+]
 FLOOR = {folder: number for number, folders in enumerate(FLOORS) for folder in folders}
 
 # Who may import what does not come with Python: folders, or single modules.

@@ -22,8 +22,8 @@ from ipymini.protocol.originals import __builtins__  # noqa: F401
 
 # By path: whatever has a part in carrying a message from a cell to a socket and back. No interrupt breaks that in half.
 _OURS = (
-    *("ipymini.protocol.", "ipymini.execution.", "ipymini.frontend."),
-    *("ipymini.kernel", "ipymini.handlers", "ipymini.subshells", "ipymini.interrupts", "ipymini.shutdown"),
+    *("ipymini.protocol.", "ipymini.execution.", "ipymini.frontend.", "ipymini.serving."),
+    *("ipymini.kernel", "ipymini.handlers"),
 )
 _NEUTRAL = (
     "ipymini",

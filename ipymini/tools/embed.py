@@ -134,9 +134,6 @@ def _serve(
         wanted,
         file=path,
         owns_file=owned,
-        argv=["--InteractiveShellApp.hide_initial_ns=False", *argv],
-        user_module=module,
-        user_ns=names,
     )
     if threading.current_thread() is threading.main_thread():
         undo.callback(signals.handle(_on_sigint(kernel), None))
@@ -144,7 +141,8 @@ def _serve(
     undo.callback(atexit.unregister, stop)
     environment = dict(os.environ)
     try:
-        kernel.start()
+        arguments = ["--InteractiveShellApp.hide_initial_ns=False", *argv]
+        kernel.start(argv=arguments, user_module=module, user_ns=names)
         undo.enter_context(_environment_restored(environment, dict(os.environ)))
         if not quiet and sys.__stderr__ is not None:
             print(f"ipymini {__version__}: to connect a client: jupyter console --existing {path}", file=sys.stderr)

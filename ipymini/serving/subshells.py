@@ -116,7 +116,7 @@ class Subshells:
     def _ended(self, subshell_id: str, lane: Lane) -> None:
         """Answer what a deleted subshell still held, and forget its run state. On its thread, as its last act."""
         error = KeyboardInterrupt("the subshell was deleted, and its cell would not end")
-        self._kernel.answer_unserved(lane, error, self.unknown(subshell_id))
+        self._kernel.replies.answer_unserved(lane, error, self.unknown(subshell_id))
         self._kernel.bridge.close_subshell(subshell_id)
         with self._gate:
             self.leaving = _without(self.leaving, subshell_id)

@@ -25,7 +25,7 @@ from ipymini.protocol.originals import __builtins__, logger, os, threading  # no
 if TYPE_CHECKING:
     from ipymini.kernel import Kernel
 
-log = logger("ipymini.shutdown")
+log = logger("ipymini.serving.shutdown")
 
 # Seconds.
 AFTER_EXIT = 0.5  # between the reply to a cell that calls `exit` and `stop`: jupyter console reads it before
@@ -109,7 +109,7 @@ class Shutdown:
         log.warning("user code held up the shutdown")
         self._ends_now = True
         for lane in self._lanes_of_cells():
-            self._kernel.answer_unserved(lane, KernelStopping(), begun=lane.running)
+            self._kernel.replies.answer_unserved(lane, KernelStopping(), begun=lane.running)
         self._announce()
         self._kernel.channels.begin_closing()
 
@@ -137,14 +137,14 @@ class Shutdown:
         kernel = self._kernel
         self.begin()
         others = kernel.subshells.every_lane()
-        kernel.beside.interrupt()
-        kernel.language.stop()
-        for lane in (*others, *([kernel.language] if kernel.language.thread else [])):
+        kernel.questions.workers.interrupt()
+        kernel.questions.lane.stop()
+        for lane in (*others, *([kernel.questions.lane] if kernel.questions.lane.thread else [])):
             lane.join(JOIN_OTHERS)  # their last replies leave before the sockets close
         self._lanes_ended = True
-        for lane in (kernel.main, kernel.language, kernel.control, *others):
+        for lane in (kernel.main, kernel.questions.lane, kernel.control, *others):
             lane.stop()
-            kernel.answer_unserved(lane, KernelStopping())
+            kernel.replies.answer_unserved(lane, KernelStopping())
         kernel.debug.stop()
         kernel.control.join(JOIN_CONTROL)  # a debug_request that waited has its answer now
         if end_bridge is not None:
@@ -172,4 +172,4 @@ class Shutdown:
 
     def _lanes_of_cells(self) -> list[Lane]:
         kernel = self._kernel
-        return [kernel.main, kernel.language, *kernel.subshells.every_lane()]
+        return [kernel.main, kernel.questions.lane, *kernel.subshells.every_lane()]

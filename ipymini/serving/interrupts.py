@@ -80,7 +80,7 @@ class Interrupts:
         """Whether an interrupt would end something."""
         kernel = self._kernel
         lanes = (kernel.main, *kernel.subshells.every_lane())
-        return kernel.beside.is_running or any(lane.is_running for lane in lanes)
+        return kernel.questions.workers.is_running or any(lane.is_running for lane in lanes)
 
     def on_sigint(self, signum: int, frame: FrameType | None) -> None:
         """Handle SIGINT: end what runs on every lane. Takes no lock; child lanes are left to the I/O thread."""
@@ -129,7 +129,7 @@ class Interrupts:
 
     def _interrupt_others(self) -> bool:
         """End what runs on child lanes, and beside all lanes; return whether a child lane has something."""
-        self._kernel.beside.interrupt()
+        self._kernel.questions.workers.interrupt()
         busy = [lane for lane in self._kernel.subshells.every_lane() if lane.is_running]
         for lane in busy:
             lane.interruption.interrupt()

@@ -1,0 +1,1 @@
+"""serving: the parts of the kernel: subshells, interrupts, replies, questions, the end."""
