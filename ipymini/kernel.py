@@ -244,7 +244,7 @@ class Kernel:
             more_to_do = bool(executes and self.main.queue)
             if not is_closed:
                 if executes and (lane := Lane.here()) is not None:
-                    lane.answered(request)
+                    lane.queue.answered(request)
                 self.iopub.status("idle", parent=request, wake=not more_to_do)
         if more_to_do:  # a hand-over of the GIL for each cell would cost more than a short cell
             self.channels.soft_wake()
@@ -289,7 +289,7 @@ class Kernel:
         if lane.is_stopping:
             return []  # they are answered, all of them, when it has ended
         await self.channels.caught_up()
-        return lane.withdraw("execute_request")
+        return lane.queue.withdraw("execute_request")
 
     def _afterwards(self, request: Request) -> None:
         if self.shutdown.stop_if_asked(request.msg_type) or request.msg_type != "execute_request":

@@ -85,7 +85,7 @@ def test_a_toolkit_that_does_not_work_says_why_and_leaves_things_as_they_were(wi
 def test_windows_live_between_cells(windows: KernelUnderTest) -> None:
     code = """
     def job():
-        if get_ipython().kernel.main.is_occupied:
+        if get_ipython().kernel.main.queue.is_occupied:
             fake.jobs.append(job)
         else:
             print("served while idle")

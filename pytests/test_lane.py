@@ -131,11 +131,10 @@ def test_what_waits_for_another_stays_in_the_queue_and_can_be_taken(serving: Any
         assert go.wait(SOON)
 
     served = serving(a=holds)
-    assert served.lane._started.wait(SOON)
     # All are there before the lane looks into its queue.
-    served.lane.loop.call_soon_threadsafe(lambda: [served.lane.post(one) for one in (first, second, third)])
+    served.lane.soon(lambda: [served.lane.post(one) for one in (first, second, third)])
     assert holding.wait(SOON)
-    assert served.lane.take(second)
+    assert served.lane.queue.take(second)
     go.set()
     for _ in range(2):
         assert served.done.acquire(timeout=SOON), served.log
@@ -185,7 +184,7 @@ def test_a_withdrawn_request_is_not_served(serving: Any) -> None:  # Q3
     for one in (first, second, third):
         served.lane.post(one)
     assert started.wait(SOON)
-    assert served.lane.withdraw("execute_request") == [second]
+    assert served.lane.queue.withdraw("execute_request") == [second]
     gate.set()
     served.done.acquire(timeout=SOON)
     served.done.acquire(timeout=SOON)
@@ -348,7 +347,7 @@ def test_no_wakeup_is_lost_and_what_a_stopped_lane_has_not_begun_can_be_taken_ba
     served.lane.stop()
     go.set()
     assert served.lane.join(SOON)
-    assert served.lane.withdraw() == waiting
+    assert served.lane.queue.withdraw() == waiting
     assert not served.lane.post(request("late"))  # its sender is told, and answers
 
 

@@ -2,11 +2,8 @@
 
 How what it runs can be interrupted is the matter of its `Interruption`.
 
-Theory. `post` puts a request into the queue and wakes the loop; `_pump`, on the loop, starts what may start. A
-request of a *serial* type (execute_request) waits for the one before it. Others start in their turn, and while a
-serial one is suspended in an `await` they overtake those serial ones that still wait: that is how comm messages
-are handled while a cell awaits. `_pump` runs again right after the first step of what it has started, so it knows
-whether that has finished or is suspended; and until then all else stays in the queue, from which others may take it.
+`post` puts a request into the queue and wakes the loop; `_pump`, on the loop, starts what may start (`request_queue`),
+and runs again right after the first step of what it has started: by then that has finished or is suspended.
 """
 
 import contextvars
@@ -16,12 +13,12 @@ from typing import Any
 
 from ipymini.execution import context, stacks
 from ipymini.execution.interruption import Interruption
+from ipymini.execution.request_queue import SERIAL, RequestQueue
 from ipymini.protocol.messages import Request
 from ipymini.protocol.originals import EventLoop, __builtins__, asyncio, logger, suppress, threading  # noqa: F401
 
 log = logger("ipymini.execution.lane")
 
-SERIAL = frozenset({"execute_request"})
 LAST_MOMENT = 0.25  # seconds that what still awaits has for cleaning up when the lane ends
 LAST_MOMENTS = 2  # how often it is asked: a cell may swallow its cancellation
 
@@ -31,7 +28,7 @@ _lanes: dict[int, "Lane"] = {}  # by thread ident; each lane's thread adds and r
 class Lane:
     """Serves requests one at a time on its own thread (`start`) or on the caller's (`run`).
 
-    Shared fields: `queue` (deque, atomic; the loop pops, anybody appends, `take` and `withdraw` remove).
+    Shared fields: `queue`, whose waiting requests anybody may add and take.
     """
 
     def __init__(
@@ -44,24 +41,19 @@ class Lane:
     ):
         """`interruption(lane)` makes what can interrupt it. `ended` is called on its thread when it serves no more."""
         self.name = name
-        self.queue: deque[Request] = deque()
+        self.queue = RequestQueue()
         self.context = contextvars.copy_context()  # what must outlive a cell lives here
         self.loop: asyncio.AbstractEventLoop | None = None
         self._new: asyncio.AbstractEventLoop | None = None  # made by `start` for `run`
         self.ident: int | None = None
         self.thread: threading.Thread | None = None
         self._handle, self._ended = handle, ended
-        self.running_cells: dict[Request, None] = {}  # serial requests being served: more than one while unlocked
-        self._answered: set[Request] = set()  # of these: what is idle for its client, and about to end
-        self._starting = False  # what has been started last has not made its first step yet
-        self._extra = 0  # how many serial requests beyond the first may run now
         self.interruption = interruption(self)
         self._stopping = False
         self._winding_down = False
         self.unfinished: list[Request] = []  # cells that would not end with the lane: the kernel answers them
         self._first: deque[Callable[[], object]] = deque()  # what `soon` was given
         self._ending = False  # stop as soon as nothing is left to do
-        self._started = threading.Event()
         self._stopped = threading.Event()
 
     # ---- any thread --------------------------------------------------------
@@ -73,27 +65,9 @@ class Lane:
 
     def post(self, request: Request) -> bool:
         """Put a request into the queue; return False if the lane has ended. One that is yet to run serves it then."""
-        self.queue.append(request)
+        self.queue.put(request)
         self._wake()
-        return not (self._stopped.is_set() and self.take(request))
-
-    def take(self, request: Request) -> bool:
-        """Take one request back; return whether it was still queued."""
-        try:
-            self.queue.remove(request)
-        except ValueError:
-            return False
-        return True
-
-    def withdraw(self, msg_type: str | None = None) -> list[Request]:
-        """Take back all queued requests (of one type), oldest first."""
-        taken = [request for request in list(self.queue) if msg_type in (None, request.msg_type)]
-        return [request for request in taken if self.take(request)]
-
-    @property
-    def is_occupied(self) -> bool:
-        """Whether a request sent now would have to wait."""
-        return bool(self.running_cells or self.queue)
+        return not (self._stopped.is_set() and self.queue.take(request))
 
     @property
     def is_stopping(self) -> bool:
@@ -103,23 +77,12 @@ class Lane:
     @property
     def is_running(self) -> bool:
         """Whether something runs that an interrupt would end."""
-        return bool(self.running_cells.keys() - self._answered or self.interruption.open)
-
-    @property
-    def running(self) -> list[Request]:
-        """The requests whose user code runs or awaits."""
-        return list(self.interruption.open)
+        return self.queue.has_unanswered_cell or bool(self.interruption.open)
 
     @property
     def is_current_thread(self) -> bool:
         """Whether the caller runs on this lane."""
         return threading.get_ident() == self.ident
-
-    def call(self, function: Callable[[], object]) -> None:
-        """Run a function on the lane's loop, between requests. The lane must have been started."""
-        self._started.wait()
-        if self.loop is not None:
-            self.loop.call_soon_threadsafe(function)
 
     def soon(self, function: Callable[[], object]) -> None:
         """Run a function on the loop, between requests; of a lane that is yet to start: first. Lost if it has ended."""
@@ -128,13 +91,13 @@ class Lane:
             with suppress(RuntimeError):  # it has been closed
                 loop.call_soon_threadsafe(self._run_first, context=self.context.copy())
 
-    def start_once(self) -> None:
-        """Start, unless that has been done. For one thread to call: the I/O thread."""
-        if self.thread is None:
-            self.start()
-
     def start(self) -> None:
-        """Serve on a new thread. Raises OSError or RuntimeError if the system has no descriptors or threads left."""
+        """Serve on a new thread, unless that is done already. One thread calls it.
+
+        Raises OSError or RuntimeError if the system has no descriptors or threads left.
+        """
+        if self.thread is not None:
+            return
         # The loop first, and here: where descriptors or threads have run out, that is an error of the caller's.
         self._new = EventLoop()
         self.thread = threading.Thread(target=self.run, name=self.name, daemon=True)
@@ -161,10 +124,6 @@ class Lane:
         """Wait until `run` has ended; return whether it has."""
         return self._stopped.wait(timeout)
 
-    def answered(self, request: Request) -> None:
-        """Take note that a request is about to be idle for its client: no interrupt from then on is meant for it."""
-        self._answered.add(request)
-
     def _wake(self) -> None:
         if (loop := self.loop) is not None:
             try:
@@ -184,7 +143,6 @@ class Lane:
         self.loop.call_soon(self._run_first, context=self.context.copy())
         self.loop.call_soon(self._pump)
         end_interruption = self.interruption.begin()
-        self._started.set()
         try:
             while not self._stopping:
                 self._run_loop()
@@ -223,14 +181,14 @@ class Lane:
             self.interruption.strike_all()
             for task in tasks:
                 # A request that is not open is between its code and its reply; cancelled, it would get none.
-                serves = getattr(task.get_coro(), "cr_code", None) is Lane._one.__code__
+                serves = getattr(task.get_coro(), "cr_code", None) is Lane._serve.__code__
                 if task in self.interruption.open.values() or not serves:
                     task.cancel()
             waiting = self.loop.create_task(asyncio.wait(tasks, timeout=LAST_MOMENT))
             waiting.add_done_callback(lambda _: self._stop_loop())
             while not waiting.done():
                 self._run_loop()
-        self.unfinished = list(self.running_cells)
+        self.unfinished = list(self.queue.running_cells)
         for task in asyncio.all_tasks(self.loop):
             # Python would complain of it, and end it, in whatever cell runs when it is collected.
             task._log_destroy_pending = False  # type: ignore[attr-defined]
@@ -249,50 +207,29 @@ class Lane:
         if self._stopping:
             loop.stop()
             return
-        if self._starting:
+        if self.queue.is_starting:
             return  # `_go_on` will call this
-        request = self._next()
+        request = self.queue.start_next()
         if request is None:
-            if self._ending and not self.is_occupied:
+            if self._ending and not self.queue.is_occupied:
                 self._stopping = True
                 loop.stop()
             return
-        serial = request.msg_type in SERIAL
-        if serial:
-            self.running_cells[request] = None
-        self._starting = True
-        loop.create_task(self._one(request, serial), context=self.context)
+        loop.create_task(self._serve(request), context=self.context)
         loop.call_soon(self._go_on)
 
     def _go_on(self) -> None:
-        self._starting = False
+        self.queue.is_starting = False
         self._pump()
 
-    def _next(self) -> Request | None:
-        queue = self.queue
-        try:
-            if len(self.running_cells) <= self._extra:
-                return queue.popleft()
-            for request in list(queue):
-                if request.msg_type not in SERIAL and self.take(request):
-                    return request
-        except IndexError:
-            pass  # empty
-        return None
-
-    async def _one(self, request: Request, serial: bool) -> None:
-        self._starting = False
-        if serial:
-            self.running_cells[request] = None
+    async def _serve(self, request: Request) -> None:
+        self.queue.is_starting = False
         try:
             await self.interruption.drive(request, self._handle(request))
         finally:
             self.interruption.served(request)
-            self._answered.discard(request)
-            if serial:
-                del self.running_cells[request]
-                if self.loop is not None:
-                    self.loop.call_soon(self._pump)
+            if self.queue.served(request) and self.loop is not None:
+                self.loop.call_soon(self._pump)
 
     def serve_waiting(self, most: int | None = None) -> int:
         """Serve, here and now, the queued requests that are not executes, at `most` so many; return how many.
@@ -301,12 +238,12 @@ class Lane:
         wait are closed at their first `await`: none of those types has one.
         """
         served = 0
-        if self._starting:
+        if self.queue.is_starting:
             return 0  # it came before all that waits
-        for request in list(self.queue):
+        for request in self.queue:
             if served == most:
                 break
-            if request.msg_type not in SERIAL and self.take(request):
+            if request.msg_type not in SERIAL and self.queue.take(request):
                 served += 1
                 work = context.drive(request, self._handle(request))
                 try:
@@ -321,15 +258,7 @@ class Lane:
 
     def unlock(self) -> Callable[[], None]:
         """Let one more execute_request run beside the one that runs now, while that one awaits; return the undo."""
-        self._extra += 1
-        undone = False
-
-        def undo() -> None:
-            nonlocal undone
-            if not undone:
-                undone = True
-                self._extra -= 1
-
+        undo = self.queue.allow_one_more()
         self._wake()
         return undo
 

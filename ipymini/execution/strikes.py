@@ -40,7 +40,7 @@ class BySignal(Interruption):
 
     def on_signal(self, frame: FrameType | None) -> None:
         """End what runs on the lane; `frame` is where the main thread is. In a handler of SIGINT."""
-        if self._lane.running_cells or self.open:
+        if self._lane.queue.running_cells or self.open:
             self._look(frame)
 
     def retry(self, frame: FrameType | None) -> None:
@@ -49,7 +49,7 @@ class BySignal(Interruption):
         self._look_if_pending(frame)
 
     def _look_if_pending(self, frame: FrameType | None) -> None:
-        if self.pending is not None and (self.pending in self._lane.running_cells or self.pending in self.open):
+        if self.pending is not None and (self.pending in self._lane.queue.running_cells or self.pending in self.open):
             self._look(frame)
 
     def strike_here(self, frame: FrameType | None) -> None:
@@ -73,7 +73,7 @@ class BySignal(Interruption):
             if todo == "strike":
                 raise KeyboardInterrupt
             return
-        cells = self._lane.running_cells
+        cells = self._lane.queue.running_cells
         self._set_pending(request if request in cells or request in self.open else next(iter(cells or self.open), None))
         if self.open:
             self._retry_soon()
@@ -143,7 +143,7 @@ class ByException(Interruption):
             if waiting is not None and self.pending is not waiting:
                 return
             if not self.open:
-                self._set_pending(next(iter(self._lane.running_cells), None))
+                self._set_pending(next(iter(self._lane.queue.running_cells), None))
                 return
             self._struck.update(self.open)
             ident, step = self._lane.ident or 0, self._step

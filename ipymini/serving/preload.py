@@ -29,7 +29,7 @@ class Preload:
         kernel = self._kernel
         if kernel.shutdown.has_begun:
             return
-        if kernel.main.is_occupied or time.monotonic() - self._last_cell < QUIET:
+        if kernel.main.queue.is_occupied or time.monotonic() - self._last_cell < QUIET:
             kernel.channels.later(QUIET, self._look)
             return
         kernel.questions.workers.start(kernel.bridge.prime)

@@ -37,8 +37,8 @@ class Questions:
 
     def _take_over(self, lane: Lane, request: Request) -> None:
         if request in lane.queue:
-            self.lane.start_once()  # first: it may fail where descriptors have run out, and the request waits on
-        if lane.take(request):
+            self.lane.start()  # first: it may fail where descriptors have run out, and the request waits on
+        if lane.queue.take(request):
             self.lane.post(request)
 
     async def ask(self, request: Request, question: Callable[[], Content]) -> Content:

@@ -53,7 +53,7 @@ class Replies:
         for request in begun or unfinished:  # they have said busy
             self.send(request, error_content(error))
             self._iopub.status("idle", parent=request)
-        for request in lane.withdraw():
+        for request in lane.queue.withdraw():
             self.refuse(request, error_content(queued or error))
 
     def _frames(self, request: Request, content: Content, started: datetime) -> list[Any]:

@@ -109,7 +109,7 @@ class Shutdown:
         log.warning("user code held up the shutdown")
         self._ends_now = True
         for lane in self._lanes_of_cells():
-            self._kernel.replies.answer_unserved(lane, KernelStopping(), begun=lane.running)
+            self._kernel.replies.answer_unserved(lane, KernelStopping(), begun=list(lane.interruption.open))
         self._announce()
         self._kernel.channels.begin_closing()
 

@@ -137,14 +137,14 @@ class OnMainThread:
     @door
     def run(self, request: Request, code: str, **names: Any) -> str | None:
         """Run code as a cell of this request; return the name of its error."""
-        self.lane.running_cells[request] = None
+        self.lane.queue.running_cells[request] = None
         try:
             with context.handling(request), self.by_signal.interruptible(request):
                 exec(code, {"__name__": "__main__", **names})
         except KeyboardInterrupt as error:
             return type(error).__name__
         finally:
-            del self.lane.running_cells[request]
+            del self.lane.queue.running_cells[request]
             self.by_signal.served(request)
         return None
 
@@ -155,7 +155,7 @@ def request(name: str) -> Request:
 
 def test_a_request_not_open_yet() -> None:  # I6
     main, cell = OnMainThread(), request("a")
-    main.lane.running_cells[cell] = None
+    main.lane.queue.running_cells[cell] = None
     main.by_signal.on_signal(sys._getframe())
     assert (main.by_signal.pending, main.retries) == (cell, [])
     assert main.run(cell, "ran()", ran=pytest.fail) == "KeyboardInterrupt"
