@@ -65,8 +65,8 @@ class Kernel:
         """Bind, on the thread that will `start` and `run`. Only the main thread has signals: on any other one the main
         lane is interrupted as a subshell's is.
 
-        `owns_process`: descriptors are captured, and at the end exit functions run and children end. Without it there
-        is a program around the kernel, to which belongs what no request has caused: its prints, its `input()`.
+        `owns_process`: descriptors are captured, and at the end exit functions run and children end. Without it a
+        program surrounds the kernel and owns what no request has caused: its prints, its `input()`.
         """
         self.shutdown = Shutdown(self)
         self.channels = Channels(connection, self.route, ended=self.shutdown.on_io_ended, hurried=is_pending)
