@@ -1,36 +1,17 @@
 """Subshells over the wire (JEP 91): results, errors, comms, stdin, interrupts and output of several at once."""
 
 import itertools
-import os
-import random
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
-from harness import KernelUnderTest, brief
+from harness import KernelUnderTest
+from subshells import create, delete, descriptors, gone, listed, settled
 
 BY = {"sigint": lambda kernel: kernel.interrupt(), "message": lambda kernel: kernel.ask_to_interrupt()}
 SLEEP = "import time; print('on'); time.sleep(60)"
-
-
-def create(kernel: KernelUnderTest) -> str:
-    reply = kernel.reply(kernel.send("create_subshell_request", channel="control"))
-    assert reply["status"] == "ok", reply
-    return str(reply["subshell_id"])
-
-
-def delete(kernel: KernelUnderTest, subshell_id: str) -> dict[str, Any]:
-    return kernel.reply(kernel.send("delete_subshell_request", channel="control", subshell_id=subshell_id))
-
-
-def listed(kernel: KernelUnderTest) -> list[str]:
-    found: list[str] = kernel.reply(kernel.send("list_subshell_request", channel="control"))["subshell_id"]
-    return found
 
 
 def send(kernel: KernelUnderTest, subshell_id: str | None, code: str, **content: Any) -> str:
@@ -51,16 +32,6 @@ def running(kernel: KernelUnderTest, subshell_id: str | None, code: str, **conte
     msg_id = send(kernel, subshell_id, code, **content)
     kernel.wait_for("iopub", "stream", msg_id=msg_id, text="on")
     return msg_id
-
-
-def gone(kernel: KernelUnderTest, name: str = "ipymini-subshell") -> None:
-    """Wait until no thread of that name is left."""
-    code = (
-        "import threading, time\nend = time.monotonic() + 10\n"
-        f"while [t for t in threading.enumerate() if t.name.startswith({name!r})] and time.monotonic() < end: time.sleep(.005)\n"
-        f"[t.name for t in threading.enumerate() if t.name.startswith({name!r})]"
-    )
-    assert kernel.execute(code)[1] == ["execute_result:[]"]
 
 
 @pytest.fixture
@@ -694,28 +665,6 @@ def test_background_tasks_end_with_their_subshell(kernel: KernelUnderTest) -> No
     assert kernel.execute("ended")[1] == ["execute_result:[1]"]
 
 
-def descriptors(kernel: KernelUnderTest) -> int:
-    """Return how many are open, those of clients and of the history database aside.
-
-    Clients connect, and their heartbeats connect anew, when they like. SQLite keeps the descriptors of closed connections while another one holds a lock, and takes them again: there are as
-    many as there have been readers at a time.
-    """
-    paths = []
-    for path in Path(f"/proc/{kernel.pid}/fd").iterdir():
-        with suppress(FileNotFoundError):  # closed meanwhile
-            paths.append(os.readlink(path))
-    clients = psutil.Process(kernel.pid).net_connections()
-    return sum("history.sqlite" not in path for path in paths) - len(clients)
-
-
-def settled(kernel: KernelUnderTest, most: int) -> None:
-    """Wait until no more descriptors than that are open: what is counted changes while it is counted."""
-    end = time.monotonic() + 20
-    while descriptors(kernel) > most:
-        assert time.monotonic() < end, (descriptors(kernel), most)
-        time.sleep(0.05)
-
-
 def test_two_hundred_subshells_in_a_race_leave_nothing_behind(kernel: KernelUnderTest) -> None:  # B9
     delete(kernel, create(kernel))  # what comes with the first one stays
     blocked = running(kernel, None, SLEEP)
@@ -840,268 +789,6 @@ def test_a_pool_writes_to_the_cell_of_each_item_also_where_threads_inherit_all_v
         first = "from concurrent.futures import ThreadPoolExecutor; pool = ThreadPoolExecutor(1); pool.submit(print, 1).result()"
         assert kernel.execute(first)[1] == ["stdout:1\n"]
         assert kernel.execute("pool.submit(print, 2).result()")[1] == ["stdout:2\n"]
-
-
-# ---- fuzz -------------------------------------------------------------------------------------------
-
-
-EXECUTES = {  # they share a namespace. name: (code, what stdout says in the end, the result, whether only an interrupt ends it)
-    "result": ("'{0}'", "", "'{0}'", False),
-    "prints": ("for {0} in range(5): print('{0}', {0})", "{0} 0\n{0} 1\n{0} 2\n{0} 3\n{0} 4\n", None, False),
-    "sleeps": (
-        "import time\nprint('{0} a'); time.sleep(.003); print('{0} b')\n'{0}'",
-        "{0} a\n{0} b\n",
-        "'{0}'",
-        False,
-    ),
-    "awaits": (
-        "import asyncio\nprint('{0} a'); await asyncio.sleep(.003); print('{0} b')\n'{0}'",
-        "{0} a\n{0} b\n",
-        "'{0}'",
-        False,
-    ),
-    "computes": ("print('{0}', sum(range(100000)))", "{0} 4999950000\n", None, False),
-    "nests": (
-        "import asyncio\nasync def {0}(): await asyncio.sleep(.001); return '{0}'\nasyncio.run({0}())",
-        "",
-        "'{0}'",
-        False,
-    ),
-    "threads": (
-        "import threading; {0} = threading.Thread(target=print, args=('{0}',)); {0}.start(); {0}.join(); del {0}",
-        "{0}\n",
-        None,
-        False,
-    ),
-    "fails": ("raise ValueError('{0}')", "", None, False),
-    "sleeps long": ("import time\nprint('{0}'); time.sleep(600)", "{0}\n", None, True),
-    "awaits long": ("import asyncio\nprint('{0}'); await asyncio.sleep(600)", "{0}\n", None, True),
-    "gathers": ("import asyncio\nawait asyncio.gather(*(asyncio.sleep(600) for _ in range(5)))", "", None, True),
-    "loops": ("print('{0}')\nwhile True: pass", "{0}\n", None, True),
-    "awaits and loops": ("import asyncio\nwhile True: await asyncio.sleep(0)", "", None, True),
-    "waits": ("import threading; threading.Event().wait()", "", None, True),
-    "nests long": ("import asyncio; asyncio.run(asyncio.sleep(600))", "", None, True),
-    "asks": ("input('{0}')", "", None, True),
-}
-
-
-class Story(tuple[Any, ...]):
-    """What happened to a request; pytest shortens what it shows of a plain tuple."""
-
-    def __repr__(self) -> str:
-        return "\n".join(map(repr, self))
-
-
-class Fuzz:
-    """One round: random requests from several clients to several subshells, and what must be true of their answers."""
-
-    def __init__(self, clients: list[KernelUnderTest], seed: str):
-        self.clients, self.random = clients, random.Random(seed)
-        self.alive: list[str] = []
-        self.deleted: set[str] = set()
-        self.sent: dict[
-            str, tuple[KernelUnderTest, str, str, str | None, int]
-        ] = {}  # id: client, kind, token, shell, interrupts
-        self.interrupts = 0
-
-    def play(self, steps: int) -> None:
-        kinds = {
-            "execute": 10,
-            "complete": 2,
-            "inspect": 1,
-            "history": 1,
-            "comm": 2,
-            "interrupt": 2,
-            "create": 2,
-            "delete": 1,
-            "pause": 2,
-        }
-        for _ in range(steps):
-            getattr(self, self.random.choices(list(kinds), list(kinds.values()))[0])()
-
-    def send(self, kind: str, token: str, shell: str | None, msg_type: str, **content: Any) -> str:
-        client = self.random.choice(self.clients)
-        msg_id = client.send(msg_type, header={"subshell_id": shell}, **content)
-        self.sent[msg_id] = (client, kind, token, shell, self.interrupts)
-        return msg_id
-
-    def shell(self) -> str | None:
-        gone = self.random.choice(sorted(self.deleted)) if self.deleted and self.random.random() < 0.05 else None
-        return gone or self.random.choice([None, *self.alive])
-
-    def token(self) -> str:
-        return f"t{self.random.getrandbits(40):010x}"
-
-    def execute(self) -> None:
-        kind, token = self.random.choice(list(EXECUTES)), self.token()
-        stops = self.random.random() < 0.3
-        self.send(
-            kind,
-            token,
-            self.shell(),
-            "execute_request",
-            code=EXECUTES[kind][0].format(token),
-            stop_on_error=stops,
-            allow_stdin=True,
-        )
-
-    def complete(self) -> None:
-        self.send("complete", "zip", self.shell(), "complete_request", code="zi", cursor_pos=2)
-
-    def inspect(self) -> None:
-        self.send("inspect", "", self.shell(), "inspect_request", code="zip", cursor_pos=3, detail_level=0)
-
-    def history(self) -> None:
-        self.send("history", "", self.shell(), "history_request", hist_access_type="tail", n=5, raw=True, output=False)
-
-    def comm(self) -> None:
-        self.send("comm", self.token(), self.shell(), "comm_msg", comm_id="fuzz", data={})
-
-    def interrupt(self) -> None:
-        self.interrupts += 1
-        if self.random.random() < 0.5:
-            self.clients[0].interrupt()
-        else:
-            self.clients[0].send("interrupt_request", channel="control")
-
-    def create(self) -> None:
-        if len(self.alive) < 5:
-            self.alive.append(create(self.clients[0]))
-
-    def delete(self) -> None:
-        if self.alive:
-            one = self.alive.pop(self.random.randrange(len(self.alive)))
-            self.deleted.add(one)
-            assert delete(self.clients[0], one) == {"status": "ok"}
-
-    def pause(self) -> None:
-        """Let the kernel get on, for as long as an answer takes."""
-        self.clients[0].reply(self.clients[0].send("list_subshell_request", channel="control"))
-
-    def done(self, msg_id: str) -> bool:
-        client, kind, *_ = self.sent[msg_id]
-        idle = any(one["channel"] == "iopub" and brief(one) == "status:idle" for one in client._seen[msg_id])
-        return idle and (kind == "comm" or bool(client.reply_messages(msg_id)))
-
-    def end(self) -> None:
-        """Interrupt until everything has been answered, and delete what is left."""
-        deadline = time.monotonic() + 60
-        while waiting := [msg_id for msg_id in self.sent if not self.done(msg_id)]:
-            self.interrupts += 1
-            self.clients[0].ask_to_interrupt()
-            for client in self.clients:
-                client.drain()
-            if time.monotonic() > deadline:
-                report = [
-                    (self.sent[one][1], self.sent[one][3], [brief(m) for m in self.sent[one][0]._seen[one]])
-                    for one in waiting
-                ]
-                raise AssertionError(f"no end of {report}\n{self.clients[0]._report()}")
-        for one in self.alive:
-            self.deleted.add(one)
-            delete(self.clients[0], one)
-
-    def check(self) -> None:
-        counts: set[tuple[str | None, int]] = set()
-        for msg_id, (client, kind, token, shell, interrupts) in self.sent.items():
-            said = [brief(one) for one in client._seen[msg_id] if one["channel"] == "iopub"]
-            # What a collected coroutine or loop of an interrupted cell complains of has no cell that it belongs to.
-            said = [line for line in said if not line.startswith("stderr:")]
-            story = Story((kind, token, shell, said, [one["content"] for one in client.reply_messages(msg_id)]))
-            while kind == "threads" and "error:KeyboardInterrupt:" in said and said[-1].startswith("stdout:"):
-                said = said[:-1]  # nobody interrupts its thread
-            assert (said[0], said[-1]) == ("status:busy", "status:idle"), story
-            assert (said.count("status:busy"), said.count("status:idle")) == (1, 1), story
-            if kind == "comm":
-                continue
-            (reply,) = story[-1]
-            if reply.get("ename") == "UnknownSubshellError":
-                assert shell in self.deleted and len(said) == 2, story
-            elif kind == "complete":
-                assert reply["status"] == "ok", story
-                assert "zip" in reply["matches"] or (reply["matches"] == [] and self.interrupts > interrupts), story
-            elif kind in EXECUTES:
-                self.check_cell(kind, token, reply, said, story, interrupts)
-                if reply["status"] == "ok":
-                    assert (shell, reply["execution_count"]) not in counts, story
-                    counts.add((shell, reply["execution_count"]))
-            else:
-                assert reply["status"] == "ok", story
-
-    def check_cell(self, kind: str, token: str, reply: Any, said: list[str], story: Any, interrupts: int) -> None:
-        _, stdout, result, endless = EXECUTES[kind]
-        if reply["status"] == "aborted":
-            assert len(said) == 2, story
-            return
-        text = "".join(line.removeprefix("stdout:") for line in said if line.startswith("stdout:"))
-        results = [line.removeprefix("execute_result:") for line in said if line.startswith("execute_result:")]
-        errors = [line for line in said if line.startswith("error:")]
-        if reply["status"] == "ok":
-            assert not endless and kind != "fails" and not errors, story
-            assert text == stdout.format(token), story
-            assert results == ([result.format(token)] if result else []), story
-        elif reply["ename"] == "KeyboardInterrupt":
-            assert self.interrupts > interrupts or story[2] in self.deleted, story
-            assert stdout.format(token).startswith(text) or kind == "threads", story
-            assert len(errors) <= 1, story
-        else:
-            assert (kind, reply["ename"]) == ("fails", "ValueError") and reply["evalue"] == token, str(story)
-
-    def forget(self) -> None:
-        for client in self.clients:
-            client.drain()
-            client._seen.clear()
-
-
-def test_fuzz() -> None:  # B6, B8, B9, Q1, I17
-    from harness import start_kernel
-
-    long = os.environ.get("IPYMINI_FUZZ", "") not in ("", "0")
-    seconds = float(os.environ.get("IPYMINI_FUZZ_SECONDS", "600" if long else "5"))
-    replay = os.environ.get("IPYMINI_FUZZ_SEED", "")
-    seed, _, only = replay.partition(":")
-    seed = seed or str(random.SystemRandom().getrandbits(32))
-    with start_kernel() as kernel:
-        clients = [kernel, kernel.second_client(), kernel.second_client()]
-        kernel.execute(
-            "import comm\nfrom comm.base_comm import BaseComm\nfuzz = comm.create_comm(target_name='fuzz', comm_id='fuzz')\nfuzz.on_msg(lambda m: None)"
-        )
-        primer = Fuzz(clients, seed)  # what comes with the first use of each thing stays
-        primer.alive.append(create(kernel))
-        for one in (None, *primer.alive):
-            for kind in ("complete", "inspect", "history", "comm"):
-                primer.shell = lambda one=one: one  # type: ignore[method-assign,misc]
-                getattr(primer, kind)()
-        blocked = running(kernel, None, SLEEP)
-        primer.sent[blocked] = (kernel, "sleeps long", "", None, 0)
-        primer.shell = lambda: None  # type: ignore[method-assign]
-        for kind in ("complete", "history"):
-            getattr(primer, kind)()  # on the language lane, while the main one is blocked
-            asked = list(primer.sent)[-1]
-            primer.sent[asked][0].reply(asked)
-        primer.end()
-        primer.forget()
-        gone(kernel)
-        before, deadline, number = descriptors(kernel), time.monotonic() + seconds, int(only or 0)
-        while time.monotonic() < deadline:
-            print(f"IPYMINI_FUZZ_SEED={seed}:{number}")  # pytest shows it when the round fails
-            fuzz = Fuzz(clients, f"{seed}:{number}")
-            fuzz.play(fuzz.random.randrange(10, 80))
-            fuzz.end()
-            fuzz.check()
-            fuzz.forget()
-            assert listed(kernel) == []
-            assert kernel.execute("40 + 2")[1] == ["execute_result:42"]
-            number += 1
-        gone(kernel)
-        # A loop of `asyncio.run` that is struck as it is made or closed is left to the collector, once a later error has
-        # taken the place of the one that has it in its traceback.
-        kernel.execute("1/0")
-        kernel.execute("import gc, sys; sys.last_traceback = sys.last_value = None; gc.collect(); None")
-        settled(kernel, before + 2)
-        assert number > int(only or 0)
-        for client in clients[1:]:
-            client.client.stop_channels()
 
 
 def test_a_subshell_that_cannot_start_is_an_error_and_not_listed(own_kernel: KernelUnderTest) -> None:  # B1
