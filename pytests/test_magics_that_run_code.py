@@ -174,7 +174,7 @@ def test_source_of_a_class_that_is_defined_twice(kernel: KernelUnderTest) -> Non
 
 def test_a_class_without_a_source_has_none(kernel: KernelUnderTest) -> None:
     run(kernel, "import inspect\nMade_up = type('Made_up', (), {})")
-    assert kernel.execute("inspect.getsource(Made_up)")[0]["ename"] in ("OSError", "TypeError")
+    assert kernel.execute("inspect.getsource(Made_up)")[0]["ename"] == "OSError"
     assert kernel.execute("inspect.getsource(int)")[0]["ename"] == "TypeError"
     assert run(kernel, "inspect.getsource(inspect.Signature)[:15]") == ["execute_result:'class Signature'"]
 

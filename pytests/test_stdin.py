@@ -119,15 +119,19 @@ def test_an_answer_without_a_parent_is_for_the_oldest_question(kernel: KernelUnd
     assert "execute_result:('1', '2')" in kernel.outputs(cell)
 
 
-@pytest.mark.parametrize("content", [{"value": "\x04"}, {"value": 5}, {}, {"value": None}])
-def test_odd_answers(kernel: KernelUnderTest, content: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("content", "output"),
+    [
+        ({"value": "\x04"}, "error:EOFError:"),
+        ({"value": 5}, "execute_result:''"),
+        ({}, "execute_result:''"),
+        ({"value": None}, "execute_result:''"),
+    ],
+)
+def test_odd_answers(kernel: KernelUnderTest, content: dict[str, Any], output: str) -> None:
     cell = asking(kernel, "input()")
     kernel.send("input_reply", channel="stdin", parent=questions(kernel, cell)[0]["header"], **content)
-    reply = kernel.reply(cell)
-    if content == {"value": "\x04"}:
-        assert reply["ename"] == "EOFError"
-    else:
-        assert "execute_result:''" in kernel.outputs(cell)
+    assert kernel.outputs(cell)[2:] == [output, "status:idle"]
 
 
 @pytest.mark.parametrize("code", ["input('a')", "import getpass; getpass.getpass()", "import pdb; pdb.set_trace()"])
@@ -289,5 +293,6 @@ def test_pdb_on_debugs_each_error(kernel: KernelUnderTest) -> None:
 
 def test_quitting_the_debugger_ends_the_cell_quietly(kernel: KernelUnderTest) -> None:
     reply, text, _ = session(kernel, "import pdb; pdb.set_trace()\nprint('af' + 'ter')", "q")
+    assert (reply["ename"], reply["traceback"]) == ("BdbQuit", [])
     assert "after" not in text
     assert kernel.execute("1 + 1")[1] == ["execute_result:2"]
