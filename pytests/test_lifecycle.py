@@ -95,7 +95,7 @@ def test_a_busy_kernel_ends_too_and_its_cell_is_answered(own_kernel: KernelUnder
     assert own_kernel.outputs(cell)[-1] == "status:idle"
     assert own_kernel.outputs(queued) == ["status:busy", "status:idle"]
     assert replies[cell]["status"] == "error"
-    assert replies[queued]["status"] in ("aborted", "error")
+    assert replies[queued]["ename"] == "KernelStopping"
     own_kernel.wait_for("iopub", "shutdown_reply")
 
 
@@ -256,7 +256,8 @@ def test_sigterm_and_sighup_end_it_in_the_same_order(own_kernel: KernelUnderTest
     os.kill(own_kernel.pid, number)
     own_kernel.wait_for("iopub", "shutdown_reply")
     assert exit_code(own_kernel) == 0
-    assert code == STUBBORN or "at exit\n" in texts(own_kernel)
+    said = texts(own_kernel).replace("on\n", "")
+    assert said == ("" if code == STUBBORN else "at exit\n")  # its main thread never gets there
 
 
 START = """

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from statistics import median
 from typing import Any
 
 import pytest
@@ -276,15 +277,20 @@ def test_an_execute_reply_carries_its_metadata(kernel: KernelUnderTest) -> None:
 
 
 def test_idle_comes_with_the_reply(kernel: KernelUnderTest) -> None:  # O21
-    waits = []
-    for _ in range(20):
-        msg_id = kernel.send("execute_request", code="None")
-        began = time.monotonic()
-        kernel.reply(msg_id)
-        kernel.outputs(msg_id)
-        waits.append(time.monotonic() - began)
-    # Ten times what INVARIANTS names, for both; a clock that something is polled by would be in all twenty.
-    assert min(waits) < 0.2
+    # given: the heartbeat, which no Python code answers: what a way to the kernel and back costs here and now
+    beats, answers = [], []
+    with Socket(kernel, zmq.REQ, kernel.client.hb_port, rcvtimeo=10_000) as heart:
+        for _ in range(50):
+            began = time.monotonic()
+            heart.zmq.send(b"beat")
+            assert heart.zmq.recv() == b"beat"
+            beats.append(time.monotonic() - began)
+            # when
+            began = time.monotonic()
+            kernel.outputs(kernel.send("execute_request", code="None"))
+            answers.append(time.monotonic() - began)
+    # then: a clock that something is polled by of 20 ms would be two hundred heartbeats
+    assert median(answers) < 100 * median(beats), (answers, beats)
 
 
 def test_two_hundred_pipelined_cells_are_answered_in_order(kernel: KernelUnderTest) -> None:  # Q2, Q12
@@ -346,7 +352,11 @@ def test_the_fence_takes_what_still_sits_in_the_socket_and_no_more(kernel: Kerne
 def test_a_burst_of_failing_cells_is_answered_once_each(kernel: KernelUnderTest) -> None:  # Q1, Q3
     sent = [kernel.send("execute_request", code="1/0", stop_on_error=n % 3 == 0) for n in range(30)]
     replies = assert_one_answer(kernel, *sent)
-    assert {reply["status"] for reply in replies.values()} <= {"error", "aborted"}
+    ends = [replies[one]["status"] for one in sent]
+    failed = [n for n, end in enumerate(ends) if end == "error"]
+    aborted = [n for n, end in enumerate(ends) if end == "aborted"]
+    assert sorted(failed + aborted) == list(range(30))
+    assert {max(n for n in failed if n < one) % 3 for one in aborted} <= {0}  # behind one that stops
 
 
 # ---- while a cell runs ------------------------------------------------------------------------
@@ -386,7 +396,8 @@ def test_language_requests_are_answered_while_a_cell_computes_or_sleeps(kernel: 
     for code in ("print('on')\nwhile True: pass", SLEEP.format(60)):
         cell = running(kernel, code)
         for msg_type in LANGUAGE:
-            assert kernel.reply(raw(kernel, msg_type, GOOD[msg_type]))["status"] in ("ok", "complete")
+            status = "complete" if msg_type == "is_complete_request" else "ok"
+            assert kernel.reply(raw(kernel, msg_type, GOOD[msg_type]))["status"] == status
         end(kernel, cell)
 
 
