@@ -109,8 +109,7 @@ def subshell(main):
 # ---- one cell ----------------------------------------------------------------------------
 
 
-# B8, O23
-def test_a_cell_says_its_input_and_result_and_replies_with_the_same_count(main):
+def test_a_cell_says_its_input_and_result_and_replies_with_the_same_count(main):  # B8, O23
     reply, said = main.execute("x = 20\nx + 1")
 
     assert said == [
@@ -121,8 +120,7 @@ def test_a_cell_says_its_input_and_result_and_replies_with_the_same_count(main):
     assert main.value("Out, _1, _") == "({1: 21}, 21, 21)"
 
 
-# Q18
-def test_a_silent_cell_says_nothing_and_counts_nothing(main):
+def test_a_silent_cell_says_nothing_and_counts_nothing(main):  # Q18
     reply, said = main.execute("1 + 1", silent=True)
 
     assert said == []
@@ -130,8 +128,7 @@ def test_a_silent_cell_says_nothing_and_counts_nothing(main):
     assert main.value("len(In), len(Out)") == "(2, 0)"
 
 
-# Q18
-def test_without_store_history_nothing_is_remembered_and_the_count_stays(main):
+def test_without_store_history_nothing_is_remembered_and_the_count_stays(main):  # Q18
     main.execute("'kept'")
 
     reply, said = main.execute("'passing'", store_history=False)
@@ -238,8 +235,7 @@ def test_code_that_does_not_compile_is_an_error(main, code, ename):
     assert reply["ename"] == ename
 
 
-# Q20
-def test_sys_exit_is_an_error_and_the_shell_lives(main):
+def test_sys_exit_is_an_error_and_the_shell_lives(main):  # Q20
     with pytest.warns(UserWarning, match="To exit"):
         reply, said = main.execute("import sys; sys.exit(3)")
 
@@ -247,8 +243,7 @@ def test_sys_exit_is_an_error_and_the_shell_lives(main):
     assert main.value("1") == "1"
 
 
-# O22
-def test_a_traceback_that_is_shown_again_does_not_fail_the_cell(main):
+def test_a_traceback_that_is_shown_again_does_not_fail_the_cell(main):  # O22
     main.execute("1/0")
 
     reply, said = main.execute("%tb")
@@ -287,8 +282,7 @@ def test_an_error_that_cannot_say_its_text_is_still_an_error(main):
     assert (reply["status"], reply["ename"]) == ("error", "E")
 
 
-# I25
-def test_a_cancelled_cell_reports_keyboard_interrupt_if_an_interrupt_was_the_cause(main):
+def test_a_cancelled_cell_reports_keyboard_interrupt_if_an_interrupt_was_the_cause(main):  # I25
     code = "import asyncio\nawait asyncio.sleep(20)"
 
     async def cancel(struck):
@@ -362,8 +356,7 @@ def test_the_variables_of_a_failed_call_can_be_let_go(main, keep):
 # ---- payloads and magics -------------------------------------------------------------------
 
 
-# O26
-def test_payloads_come_with_the_reply_and_the_latest_next_input_counts(main):
+def test_payloads_come_with_the_reply_and_the_latest_next_input_counts(main):  # O26
     reply, _ = main.execute("ip = get_ipython()\nip.set_next_input('a')\nip.set_next_input('b')\nprint?")
 
     (page,) = [payload for payload in reply["payload"] if payload["source"] == "page"]
@@ -601,8 +594,7 @@ def test_a_formatter_of_the_users_own_class_is_always_asked(main):
 # ---- subshells -----------------------------------------------------------------------------
 
 
-# B7
-def test_subshells_share_names_but_not_counts_inputs_and_results(main):
+def test_subshells_share_names_but_not_counts_inputs_and_results(main):  # B7
     main.execute("a = 'shared'\n'main result'")
     with subshell(main) as sub:
         assert sub.value("a") == "'shared'"
@@ -633,8 +625,7 @@ def test_a_subshells_cell_defines_functions_and_awaits_in_the_shared_namespace(m
         assert main.value("'later' in globals()") == "False"
 
 
-# Q19
-def test_in_and_out_stay_the_main_shells_whoever_resets(main):
+def test_in_and_out_stay_the_main_shells_whoever_resets(main):  # Q19
     with subshell(main) as sub:
         sub.execute("'s'")
         sub.execute("get_ipython().reset(new_session=True)")
@@ -644,8 +635,7 @@ def test_in_and_out_stay_the_main_shells_whoever_resets(main):
         assert main.shell.user_ns["In"] is main.shell.history_manager.input_hist_parsed
 
 
-# B7, B8
-def test_two_busy_subshells_never_mix_their_results(main):
+def test_two_busy_subshells_never_mix_their_results(main):  # B7, B8
     outcomes = {}
 
     def work(sub):
@@ -686,8 +676,7 @@ def test_await_in_one_thread_is_not_switched_off_by_another(main):
     assert replies == ["ok"] * 40
 
 
-# B10
-def test_a_formatter_or_magic_of_one_shell_holds_in_all(main):
+def test_a_formatter_or_magic_of_one_shell_holds_in_all(main):  # B10
     with subshell(main) as sub:
         main.execute(
             "get_ipython().display_formatter.formatters['text/html'].for_type(complex, lambda c: 'c')\n"
@@ -700,8 +689,7 @@ def test_a_formatter_or_magic_of_one_shell_holds_in_all(main):
         main.shell.display_formatter.formatters["text/html"].pop(complex)
 
 
-# B3
-def test_get_ipython_is_the_same_everywhere(main):
+def test_get_ipython_is_the_same_everywhere(main):  # B3
     main.execute("ip = get_ipython()")
     with subshell(main) as sub:
         assert sub.value("from IPython import get_ipython as g; ip is get_ipython() is g()") == "True"
@@ -764,8 +752,7 @@ def test_completion_of_nothing_is_empty(main):
     }
 
 
-# B4
-def test_threads_complete_at_once_and_leave_a_cells_warning_filters_alone(main):
+def test_threads_complete_at_once_and_leave_a_cells_warning_filters_alone(main):  # B4
     import warnings
 
     class Warns:
@@ -822,8 +809,7 @@ def test_is_complete(main, code, reply):
 # ---- history -------------------------------------------------------------------------------
 
 
-# Q19
-def test_history_finds_the_latest_cell_ranges_and_patterns(main):
+def test_history_finds_the_latest_cell_ranges_and_patterns(main):  # Q19
     for code in ("first = 1", "second = 2", "first + second"):
         main.execute(code)
     session = main.shell.history_manager.session_number

@@ -1,5 +1,10 @@
-"""Which invariants some test names, and which none does yet. `python pytests/test_invariants.py` records it."""
+"""Which invariants some test names, and which none does yet. `python pytests/test_invariants.py` records it.
 
+A comment names invariants for the test function that it stands in; any other comment names none.
+"""
+
+import ast
+import functools
 import re
 import tokenize
 from pathlib import Path
@@ -16,22 +21,35 @@ def listed():
     return {match["id"]: (match["sign"], match["text"]) for match in lines if match}
 
 
-def named():
-    """Return {id: "file:line"} of the comments in the tests that begin with ids."""
-    found = {}
-    for path in sorted(HERE.rglob("test_*.py")):
+def collected(path):
+    """Return {name: lines} of the functions of a file that pytest collects."""
+    module = ast.parse(path.read_text(encoding="utf-8"))
+    levels = [module.body, *(node.body for node in module.body if isinstance(node, ast.If))]
+    functions = [node for level in levels for node in level if isinstance(node, ast.FunctionDef)]
+    return {one.name: range(one.lineno, one.end_lineno + 1) for one in functions if one.name.startswith("test")}
+
+
+@functools.cache
+def named(here=HERE):
+    """Return ({id: "file::test"}, ["file:line"]): what tests name, and the comments that name ids for no test."""
+    found, lost = {}, []
+    for path in sorted(here.rglob("test_*.py")):
+        tests = collected(path)
         with tokenize.open(path) as file:
-            for token in tokenize.generate_tokens(file.readline):
-                match = token.type == tokenize.COMMENT and NAMED.match(token.string)
-                if match:
-                    for id in re.findall(r"[A-Z]\d+", match["ids"]):
-                        found.setdefault(id, f"{path.name}:{token.start[0]}")
-    return found
+            comments = [one for one in tokenize.generate_tokens(file.readline) if one.type == tokenize.COMMENT]
+        for comment in comments:
+            if match := NAMED.match(comment.string):
+                around = [name for name, lines in tests.items() if comment.start[0] in lines]
+                for name in around:
+                    found.update(dict.fromkeys(re.findall(r"[A-Z]\d+", match["ids"]), f"{path.name}::{name}"))
+                if not around:
+                    lost.append(f"{path.name}:{comment.start[0]}")
+    return found, lost
 
 
 def record():
     """Write the signs anew, and print what no test names."""
-    covered = named()
+    covered, _ = named()
     lines = []
     for line in LISTED.read_text(encoding="utf-8").splitlines():
         match = LINE.fullmatch(line)
@@ -52,16 +70,26 @@ def test_every_line_of_the_list_is_a_heading_or_an_invariant():
 
 
 def test_tests_name_invariants_that_exist():
-    assert {id: where for id, where in named().items() if id not in listed()} == {}
+    found, lost = named()
+    assert {id: where for id, where in found.items() if id not in listed()} == {}
+    assert lost == [], "ids in comments that stand in no test"
 
 
 def test_the_list_says_which_invariants_no_test_names_yet(capsys):
     recorded = {id for id, (sign, _) in listed().items() if sign == "-"}
-    open_now = set(listed()) - set(named())
+    open_now = set(listed()) - set(named()[0])
 
     with capsys.disabled():
         print(f"[{len(open_now)} of {len(listed())} invariants have no test yet]", end=" ")
     assert recorded == open_now, "out of date: run `python pytests/test_invariants.py`"
+
+
+def test_a_comment_names_ids_for_the_test_that_it_stands_in(tmp_path):
+    (tmp_path / "test_x.py").write_text(
+        "def test_it():  # I1\n    assert True\n# I2\ndef helper():  # I3\n    def test_inside(): ...  # I4\n"
+    )
+
+    assert named(tmp_path) == ({"I1": "test_x.py::test_it"}, ["test_x.py:3", "test_x.py:4", "test_x.py:5"])
 
 
 if __name__ == "__main__":
