@@ -177,32 +177,47 @@ def test_what_cells_assign_is_put_into_the_namespace_that_was_given(program: Any
 
 
 SNAPSHOT = """
-import asyncio, atexit, builtins, concurrent.futures, gc, getpass, linecache, logging, signal, subprocess, time, warnings
+import asyncio, atexit, builtins, concurrent.futures.thread, gc, getpass, inspect, linecache, logging, signal, subprocess, time, warnings
 import comm, traitlets.config
-from asyncio import base_events, runners
-from concurrent.futures import Future, ThreadPoolExecutor
+try:
+    import typing_extensions  # it changes `typing`, where it is needed
+except ImportError:
+    pass
 
-PLACES = [  # what the kernel, IPython or debugpy may put something into; a module is looked at only if it is imported
-    (sys, "stdin stdout stderr __stdout__ __stderr__ displayhook excepthook breakpointhook unraisablehook"),
-    (sys, "ps1 ps2 ps3 last_type last_value last_traceback last_exc"),
-    (builtins, " ".join(dir(builtins))), (getpass, "getpass"), (comm, "create_comm get_comm_manager"),
-    (threading.Thread, "start _bootstrap _bootstrap_inner run join"), (threading, "_allocate_lock Lock excepthook"),
-    (threading, "_start_new_thread _start_joinable_thread"), (ThreadPoolExecutor, "submit"),
-    (Future, "add_done_callback"), (time, "sleep"), (subprocess.Popen, "wait"), (subprocess, "_fork_exec"),
-    (os, "system fork forkpty execv execve spawnv posix_spawn"), (asyncio, "run"), (runners, "run"),
-    (runners.Runner, "run"), (base_events.BaseEventLoop, "run_forever run_until_complete call_soon"),
-    (linecache, "checkcache getlines getline updatecache"), (warnings, "showwarning formatwarning"),
-    (traitlets.config.Application, "instance initialized _instance"),
-    (traitlets.config.SingletonConfigurable, "instance initialized _instance"),
-    ("pdb", "Pdb set_trace"), ("IPython.core.debugger", "Pdb InterruptiblePdb set_trace"),
-    ("IPython", "get_ipython embed"), ("anyio", "run"), ("anyio._core._eventloop", "run"),
-    ("IPython.core.interactiveshell", "InteractiveShell.instance InteractiveShell._instance"),
+PLACES = [  # what is no function or class, and may be changed all the same
+    (sys, "stdin stdout stderr __stdout__ __stderr__ ps1 ps2 ps3 last_type last_value last_traceback last_exc"),
+    (traitlets.config.Application, "_instance"), (traitlets.config.SingletonConfigurable, "_instance"),
+    ("IPython.core.interactiveshell", "InteractiveShell._instance"),
 ]
 
 def own(owner, name):
     for part in name.split("."):
         owner = vars(owner).get(part) if isinstance(owner, type) else getattr(owner, part, None)
     return owner
+
+def functions():
+    # {(module, name): function or class} of all modules but ipymini's, and of their classes
+    found = {}
+    for module, names in [(name, vars(one)) for name, one in sys.modules.items() if one is not None and not ours(name)]:
+        for name, value in list(names.items()):
+            if callable(value):
+                found[module, name] = value
+            if isinstance(value, type) and value.__module__ == module:
+                members = [(name + "." + key, plain(one)) for key, one in vars(value).items()]
+                found.update({(module, key): one for key, one in members if callable(one)})
+    return found
+
+def ours(module):
+    return str(module).partition(".")[0] in ("ipymini", "__main__")
+
+def plain(member):
+    return getattr(member, "__func__", None) or getattr(member, "fget", None) or member
+
+def left_behind():
+    # what is ours in the modules of others, whether those were there before or not; `wraps` hides no globals
+    whose = {key: one.__globals__.get("__name__") if inspect.isfunction(one) else getattr(one, "__module__", "")
+             for key, one in functions().items()}
+    return sorted(f"{module}.{name}" for (module, name), owner in whose.items() if ours(owner))
 
 def snapshot():
     gc.collect()
@@ -221,12 +236,19 @@ def snapshot():
                     for name, found in [("root", logging.root), *sorted(logging.root.manager.loggerDict.items())]
                     if not isinstance(found, logging.PlaceHolder) and (found.level or found.handlers)],
     }
+    seen["left behind"] = left_behind()
+    found = functions()
+    KNOWN.update({} if KNOWN else found)
+    seen.update({f"{module}.{name}": found.get((module, name)) for module, name in KNOWN})
+    # `execfile` and `runfile` are pydevd's, in each program that has imported debugpy
+    seen["builtins"] = sorted({*vars(builtins)} - {"execfile", "runfile"})
     for owner, names in PLACES:
         module = sys.modules.get(owner) if isinstance(owner, str) else owner
         if module is not None:
             seen.update({f"{getattr(module, '__name__', owner)}.{name}": own(module, name) for name in names.split()})
     return seen
 
+KNOWN = set()  # the functions and classes that are there before
 at_exit = []  # Python does not tell
 register, unregister = atexit.register, atexit.unregister
 
@@ -265,10 +287,8 @@ def differences(before, after):
 THRICE = (
     SNAPSHOT
     + """
-LATE = ["pdb", "anyio", "anyio._core._eventloop", "IPython", "IPython.core.debugger", "IPython.core.interactiveshell"]
 if IMPORTED:
-    for name in LATE:
-        __import__(name)
+    import anyio, pdb, IPython.core.debugger, IPython.core.interactiveshell
 
 def once():
     ipymini.embed_kernel(connection_file=FILE, local_ns={})
@@ -282,14 +302,6 @@ for turn in range(3):
         once()
     told.append([alive(), open_descriptors(), len(at_exit)])
 after = snapshot()
-if not IMPORTED:  # the cells have: what is in these modules is their own
-    for name in [name for name in after if name.startswith(tuple(LATE)) and name not in before]:
-        after.pop(name)
-    from IPython.core import debugger
-    import pdb, anyio
-    whose = [pdb.Pdb, pdb.set_trace, debugger.Pdb, debugger.InterruptiblePdb, anyio.run, anyio._core._eventloop.run]
-    after["whose"] = sorted({one.__module__ for one in whose})
-    before["whose"] = ["IPython.core.debugger", "anyio._core._eventloop", "pdb"]
 print(json.dumps({"differences": differences(before, after), "alive": [kinds for kinds, *_ in told],
                   "grows": [told[-1][1] - told[0][1], told[-1][2] - told[0][2]]}))
 """
