@@ -5,12 +5,13 @@ where one of them is missing.
 """
 
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from harness import DEADLINE, KernelUnderTest, start_kernel
+from harness import DEADLINE, REPOSITORY, KernelUnderTest, start_kernel
 
 FAKE = """
 import asyncio, sys
@@ -57,10 +58,10 @@ def test_an_unknown_name_is_answered_with_the_names_there_are(kernel: KernelUnde
     reply, said = kernel.execute("%gui teletype")
 
     assert reply["status"] == "ok"
-    assert len(said) == 1
-    assert said[0].startswith(
-        "stderr:ERROR:root:Invalid GUI request 'teletype', valid ones are:['agg', 'asyncio', 'gtk'"
-    )
+    assert said == [
+        "stderr:ERROR:root:Invalid GUI request 'teletype', valid ones are:['agg', 'asyncio', 'inline', 'ipympl', 'nbagg', "
+        "'none', 'notebook', 'qt', 'qt5', 'qt6', 'tk', 'webagg', 'widget']; add others with ipymini.gui.register\n"
+    ]
     assert kernel.execute("get_ipython().active_eventloop")[1] == []
 
 
@@ -197,6 +198,29 @@ def test_a_subshell_can_end_a_gui_but_not_begin_one(windows: KernelUnderTest) ->
     assert still == ["stdout:fake False\n"]
     assert ended["status"] == "ok"
     assert windows.execute("fake.closed")[1] == ["execute_result:True"]
+
+
+# ---- the toolkits of docs/gui.md ---------------------------------------------------------
+
+EXAMPLES = re.findall(
+    r"^```python\n(from ipymini import gui\n.*?)^```$",
+    (REPOSITORY / "docs" / "gui.md").read_text(encoding="utf-8"),
+    flags=re.MULTILINE | re.DOTALL,
+)
+
+
+@pytest.mark.parametrize(("name", "needs"), [("gtk3", "gi"), ("gtk4", "gi"), ("wx", "wx")])
+def test_a_toolkit_of_the_docs_can_be_enabled_where_its_library_is(
+    own_kernel: KernelUnderTest, name: str, needs: str
+) -> None:
+    for example in EXAMPLES:
+        assert own_kernel.execute(example)[1] == []
+    own_kernel.execute(f"import sys; sys.modules[{needs!r}] = None")  # there or not: this test goes without
+
+    assert own_kernel.execute(f"%gui {name}")[1] == [
+        f"stderr:ERROR:root:GUI {name!r} cannot be enabled: "
+        f"ModuleNotFoundError: import of {needs} halted; None in sys.modules\n"
+    ]
 
 
 # ---- real toolkits -----------------------------------------------------------------------

@@ -190,95 +190,7 @@ def _probe(code: str, what: str) -> None:
         raise UsageError(f"{what} finds no display, or misses a library for it: {done.stderr.strip()[-800:]}")
 
 
-class Gtk(Toolkit):
-    """PyGObject: GTK 3 or 4. All that GTK does hangs on GLib's default context."""
-
-    def __init__(self, name: str):
-        gi = import_module("gi")
-        version = {"gtk3": "3.0", "gtk4": "4.0"}.get(name) or gi.get_required_version("Gtk") or "3.0"
-        gi.require_version("Gtk", version)
-        self._glib: Any = import_module("gi.repository.GLib")
-        self._gtk: Any = import_module("gi.repository.Gtk")
-        initialized = self._gtk.init_check() if version == "4.0" else self._gtk.init_check([])[0]
-        if not initialized:
-            raise UsageError(f"GTK {version} finds no display")
-        self._context = self._glib.MainContext.default()
-        self._timer = self._glib.timeout_add(int(TICK * 1000), lambda: True)
-
-    def pump(self, seconds: float) -> None:
-        """See Toolkit."""
-        end = monotonic() + seconds
-        while self._context.pending() and monotonic() < end:
-            self._context.iteration(False)
-
-    def leave(self) -> None:
-        """See Toolkit."""
-        if hasattr(self._gtk, "main_level") and self._gtk.main_level() > 0:
-            self._gtk.main_quit()
-
-    def close(self) -> None:
-        """See Toolkit."""
-        self._glib.source_remove(self._timer)
-
-
-class Wx(Toolkit):
-    """wxPython. Loops are objects there: ours is the active one during a turn."""
-
-    _app: Any = None
-
-    def __init__(self, name: str):
-        self._wx: Any = import_module("wx")
-        if self._wx.GetApp() is None:
-            if not self._wx.App.IsDisplayAvailable():
-                raise UsageError("wx finds no display")
-            Wx._app = self._wx.App(False)
-            Wx._app.SetExitOnFrameDelete(False)
-        self._loop = self._wx.GUIEventLoop()
-
-    def pump(self, seconds: float) -> None:
-        """See Toolkit."""
-        end = monotonic() + seconds
-        active = self._wx.EventLoopActivator(self._loop)
-        try:
-            while self._loop.Pending() and monotonic() < end:
-                self._loop.Dispatch()
-            self._loop.ProcessIdle()
-        finally:
-            del active  # makes the loop before ours the active one again
-
-    def leave(self) -> None:
-        """See Toolkit."""
-        if self._wx.GetApp().IsMainLoopRunning():
-            self._wx.GetApp().ExitMainLoop()
-
-
-class MacOS(Toolkit):
-    """The figures of matplotlib's own macOS backend: any of them handles the events of all."""
-
-    def __init__(self, name: str):
-        if sys.platform != "darwin":
-            raise UsageError(f"{name!r} is for macOS only")
-
-    def pump(self, seconds: float) -> None:
-        """See Toolkit."""
-        helpers = sys.modules.get("matplotlib._pylab_helpers")
-        manager = helpers.Gcf.get_active() if helpers is not None else None
-        if manager is not None:
-            manager.canvas.flush_events()
-
-
-_toolkits: dict[str, Callable[[str], Toolkit]] = {
-    "tk": Tk,
-    "qt": Qt,
-    "qt5": Qt,
-    "qt6": Qt,
-    "gtk": Gtk,
-    "gtk3": Gtk,
-    "gtk4": Gtk,
-    "wx": Wx,
-    "osx": MacOS,
-    "macosx": MacOS,
-}
+_toolkits: dict[str, Callable[[str], Toolkit]] = {"tk": Tk, "qt": Qt, "qt5": Qt, "qt6": Qt}
 
 
 def register(name: str, make: Callable[[str], Toolkit]) -> None:
@@ -291,7 +203,8 @@ def check(name: str, lane: Lane | None) -> None:
     if name in NO_LOOP:
         return
     if name not in _toolkits:
-        raise UsageError(f"Invalid GUI request {name!r}, valid ones are:{sorted({*_toolkits, *NO_LOOP})}")
+        names = sorted({*_toolkits, *NO_LOOP})
+        raise UsageError(f"Invalid GUI request {name!r}, valid ones are:{names}; add others with ipymini.gui.register")
     if lane is None or (lane.ident or threading.main_thread().ident) != threading.get_ident():
         raise UsageError(f"GUI toolkits belong to the main thread: enable {name!r} in a cell of the main shell")
 

@@ -47,7 +47,7 @@ class KernelMagics(Magics):
     def gui(self, arg_s: str) -> None:
         """Let windows of a GUI toolkit live between cells and while a cell waits: `%gui qt`; `%gui` ends it.
 
-        %gui [tk | qt | qt5 | qt6 | gtk3 | gtk4 | wx | osx | asyncio | none]
+        %gui [tk | qt | qt5 | qt6 | asyncio | none]
 
         Do not start the toolkit's own loop; if a cell does, the kernel waits for it, and an interrupt ends it.
         """
