@@ -4,7 +4,6 @@ Every method returns the content of a reply, on the thread that calls it.
 """
 
 import asyncio
-import logging
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -17,14 +16,11 @@ from traitlets import TraitError
 from ipymini.execution import context
 from ipymini.execution.stacks import door
 from ipymini.ipython import comms, startup, tracebacks
-from ipymini.ipython.compiler import cell_file
 from ipymini.ipython.completion import Completion
 from ipymini.ipython.shell import ZMQInteractiveShell
 from ipymini.ipython.subshell_state import Cell, Run
 from ipymini.protocol.messages import Content
 from ipymini.protocol.originals import __builtins__, os  # noqa: F401
-
-log = logging.getLogger("ipymini.bridge")
 
 # What this version of IPython wants to know of a cell.
 _TAKES_META = "cell_meta" in ZMQInteractiveShell.run_cell_async.__code__.co_varnames
@@ -33,8 +29,6 @@ _INFO = ExecutionInfo.__init__.__code__.co_varnames
 
 class Bridge:
     """One IPython shell, for the main shell and all subshells. To be made on the main thread."""
-
-    cell_file = staticmethod(cell_file)
 
     def __init__(
         self,
@@ -46,7 +40,6 @@ class Bridge:
         user_ns: dict[str, Any] | None = None,
         user_module: Any = None,
         kernel: Any = None,
-        log: logging.Logger = log,
     ):
         """`argv`: options as ipykernel knows them. Start-up files run before this returns, outside of any request."""
         self.iopub = iopub
@@ -84,7 +77,6 @@ class Bridge:
         silent: bool = False,
         store_history: bool = True,
         user_expressions: dict[str, str] | None = None,
-        allow_stdin: bool = False,
         cell_id: str | None = None,
         cell_meta: Content | None = None,
         interruptible: Callable[[], AbstractContextManager[Any]] = nullcontext,

@@ -61,9 +61,8 @@ async def usage_request(kernel: "Kernel", request: Request) -> Content:
 async def execute_request(kernel: "Kernel", request: Request) -> Content:
     """Run a cell. Spec: "Execute". Reply: {status, execution_count, payload, user_expressions} or an error."""
     silent = request.flag("silent", default=False)
-    allow_stdin = request.flag("allow_stdin", default=False)
     lane = kernel.lane_of(request)
-    if allow_stdin:
+    if request.flag("allow_stdin", default=False):
         kernel.stdin.allow(request)
     kernel.debug.enter_cell()
     try:
@@ -72,7 +71,6 @@ async def execute_request(kernel: "Kernel", request: Request) -> Content:
             silent=silent,
             store_history=request.flag("store_history", default=not silent) and not silent,
             user_expressions=request.mapping("user_expressions", default={}),
-            allow_stdin=allow_stdin,
             cell_id=request.metadata.get("cellId"),
             cell_meta=request.metadata,
             interruptible=lambda: lane.interruption.interruptible(request),

@@ -449,7 +449,7 @@ def test_edit_stays_ours_after_ipythons_code_magics_are_loaded(main, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "magic", ["clear", "less", "more", "man", "connect_info", "qtconsole", "autosave", "subshell", "ed", "store"]
+    "magic", ["clear", "less", "more", "man", "connect_info", "qtconsole", "subshell", "ed", "store"]
 )
 def test_the_magics_of_kernels_exist(main, magic):
     assert main.shell.find_line_magic(magic) is not None
@@ -921,13 +921,13 @@ def test_murmur2_is_what_frontends_compute(text, hashed):
 
 
 def test_a_cells_file_name_comes_from_its_code(main, monkeypatch):
-    assert main.value("(lambda: 1).__code__.co_filename") == repr(
-        main.bridge.cell_file("(lambda: 1).__code__.co_filename")
-    )
+    from ipymini.ipython.compiler import cell_file
+
+    assert main.value("(lambda: 1).__code__.co_filename") == repr(cell_file("(lambda: 1).__code__.co_filename"))
     main.execute("def f():\n    return 'source'")
     assert main.value("import inspect; inspect.getsource(f)") == repr("def f():\n    return 'source'\n")
     monkeypatch.setenv("IPYKERNEL_CELL_NAME", "<fixed>")
-    assert main.bridge.cell_file("anything") == "<fixed>"
+    assert cell_file("anything") == "<fixed>"
 
 
 # ---- printing is not teed, unless %notebook is to have it: see test_saved_notebook.py --------------

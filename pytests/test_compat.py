@@ -64,7 +64,7 @@ CLAIMS = [
     ("the server's name of the session is in the namespace", "__session__", "work/a notebook.ipynb"),
     ("the publisher can be replaced (capture_output)", "from IPython.utils.capture import capture_output\nwith capture_output() as captured: print('x'); display(1)\ncaptured.stdout, len(captured.outputs)", ("x\n", 1)),
     ("run_cell runs in a cell (ipytest)", "ip.run_cell('inner = 1').success, inner", (True, 1)),
-    ("the magics of a kernel are there", "[name for name in 'connect_info qtconsole autosave clear less more man subshell'.split() if name not in ip.magics_manager.magics['line']]", []),
+    ("the magics of a kernel are there", "[name for name in 'connect_info qtconsole clear less more man subshell'.split() if name not in ip.magics_manager.magics['line']]", []),
     ("the source of a cell's function can be read", "def g(): return 1\nimport inspect\ninspect.getsource(g)", "def g(): return 1\n"),
 ]  # fmt: skip
 

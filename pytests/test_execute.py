@@ -351,7 +351,6 @@ def test_shell_commands(kernel: KernelUnderTest) -> None:
     ("code", "said"),
     [
         ("%connect_info", "shell_port"),
-        ("%autosave 60", "60"),
         ("%subshell", "subshell"),
         ("%lsmagic", "%connect_info"),
         ("%who_ls", "execute_result"),

@@ -73,8 +73,6 @@ class Kernel(SingletonConfigurable):
     control_msg_types: Sequence[str] = ()
     control_thread: Any = None
     _aborting = False
-    _darwin_app_nap = True
-    _execute_sleep, _poll_interval, stop_on_error_timeout = 0.0005, 0.01, 0.0
 
     def __init__(self, **traits: Any):
         super().__init__(**traits)

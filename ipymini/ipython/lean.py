@@ -33,7 +33,7 @@ ENVIRONMENT = {
     "GIT_PAGER": "cat",
 }
 INLINE = "module://matplotlib_inline.backend_inline"
-LAZY_MAGICS = ("edit", "clear", "less", "more", "man", "connect_info", "qtconsole", "autosave", "subshell", "gui")
+LAZY_MAGICS = ("edit", "clear", "less", "more", "man", "connect_info", "qtconsole", "subshell", "gui")
 
 
 class NeverTrapped(BuiltinTrap):

@@ -111,18 +111,6 @@ class KernelMagics(Magics):
             print(f"Could not start qtconsole: {error}", file=sys.stderr)
 
     @line_magic
-    def autosave(self, arg_s: str) -> None:
-        """Set the autosave interval of the classic notebook, in seconds: `%autosave 120`; 0 turns it off."""
-        try:
-            interval = int(arg_s)
-        except ValueError:
-            raise UsageError(f"%autosave requires an integer, got {arg_s!r}") from None
-        from IPython.display import Javascript, display
-
-        display(Javascript(f"IPython.notebook.set_autosave_interval({interval * 1000})"))
-        print(f"Autosaving every {interval} seconds" if interval else "Autosave disabled")
-
-    @line_magic
     def subshell(self, arg_s: str) -> None:
         """Show which subshell this cell runs in, and which there are."""
         subshells = getattr(self.shell.kernel, "subshells", None)

@@ -77,9 +77,9 @@ class Request:
         found = self.header.get("subshell_id")
         return str(found) if found else None
 
-    def text(self, key: str, *, default: str | None = None) -> str:
+    def text(self, key: str) -> str:
         """Return a string field of the content. Raise BadContent if it is missing or no string."""
-        return str(self._field(key, lambda value: isinstance(value, str), "a string", default))
+        return str(self._field(key, lambda value: isinstance(value, str), "a string", None))
 
     def integer(self, key: str, *, default: int | None = None) -> int:
         """Return an integer field of the content. Raise BadContent if it is missing or no integer."""
