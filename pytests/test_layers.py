@@ -42,10 +42,10 @@ OUTSIDE = {
     "Cryptodome": {"launcher"},
 }
 
-THREADS = {"execution.lane", "execution.workers", "execution.channels", "debug.debugger", "ipython.archive"}
+THREADS = {"execution.lane", "execution.workers", "execution.channels", "debug.debugger", "ipython.history"}
 
 # What runs on threads of the kernel's own while cells run must not see what a cell does to builtins.
-KERNELS_OWN = (*(prefix.removeprefix("ipymini.") for prefix in stacks._OURS), "ipython.archive")
+KERNELS_OWN = (*(prefix.removeprefix("ipymini.") for prefix in stacks._OURS), "ipython.history")
 
 MODULES = sorted(
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix("__init__").strip(".")

@@ -123,7 +123,6 @@ class ZMQInteractiveShell(LeanShell):
             self._runs = {key: other for key, other in self._runs.items() if key != subshell_id}
         if run is not None:
             run.history.end_session()
-            run.history.close_reader()
 
     def name_inputs(self, history: History, names: Content) -> None:
         """Put `_i` and its kin where the run of this history has its names."""
