@@ -7,15 +7,13 @@ import builtins
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Literal
+from operator import call
+from typing import Any
 from uuid import uuid4
 
-from IPython.core import formatters
 from IPython.core import history as ipython_history
-from IPython.core.display_trap import DisplayTrap
 from IPython.core.displayhook import DisplayHook
 from IPython.core.displaypub import DisplayPublisher
-from IPython.core.formatters import BaseFormatter, DisplayFormatter
 from traitlets import Any as AnyTrait
 from traitlets import Bool, observe
 
@@ -31,51 +29,6 @@ _UNDERS = ("_", "__", "___")
 _OUTPUT: Any = getattr(ipython_history, "HistoryOutput", None)  # IPython 9.0 has none, and keeps nothing
 
 
-class MessageHooks(threading.local):
-    """The functions that may change or keep back what their thread displays; each thread has its own."""
-
-    def __init__(self) -> None:
-        self.hooks: list[Hook] = []
-
-    def register(self, hook: Hook) -> None:
-        """Add a hook."""
-        self.hooks.append(hook)
-
-    def unregister(self, hook: Hook) -> bool:
-        """Take a hook away; return whether it was there."""
-        try:
-            self.hooks.remove(hook)
-        except ValueError:
-            return False
-        return True
-
-    def run(self, msg_type: str, content: Content) -> Content | None:
-        """Return the message that the hooks have left over of this one; hooks know jupyter_client's dicts."""
-        parent = context.current()
-        header = {
-            "msg_id": uuid4().hex,
-            "msg_type": msg_type,
-            "username": "kernel",
-            "session": SESSION,
-            "date": datetime.now(UTC),
-            "version": PROTOCOL_VERSION,
-        }
-        message: Content = {
-            "header": header,
-            "msg_id": header["msg_id"],
-            "msg_type": msg_type,
-            "parent_header": parent.header if parent is not None else {},
-            "metadata": {},
-            "content": content,
-        }
-        for hook in list(self.hooks):
-            left = hook(message)
-            if left is None:
-                return None
-            message = left
-        return message
-
-
 def _under(place: int) -> Any:
     """Make a property of the hook that is one of the run's `_`, `__`, `___`."""
 
@@ -87,45 +40,68 @@ def _under(place: int) -> Any:
     return property(lambda hook: hook.shell.run.unders[place], write)
 
 
+class _OfThread(threading.local):
+    """What each thread has of its own: the functions that change or keep back what it displays."""
+
+    def __init__(self) -> None:
+        self.hooks: list[Hook] = []
+
+
 class Speaker:
     """What the display hook and the publisher have in common: the message hooks, and whose message it is."""
 
     shell: Any
-    _hooks: MessageHooks
     topic = b""
     parent_header = property(lambda self: self.shell.get_parent())
     session = property(lambda self: self.shell.kernel.session)  # these two: jupyter_client in a cell
     pub_socket = property(lambda self: self.shell.kernel.iopub_socket)
+    set_parent = set_thread_parent = staticmethod(context.pin_parent)
+    reset_thread_parent = staticmethod(call)
+
+    def __init__(self, **traits: Any):
+        self._thread = _OfThread()
+        super().__init__(**traits)
 
     def register_hook(self, hook: Hook) -> None:
         """Call `hook` with every message that this thread displays. It returns the message to send, or None."""
-        self._hooks.register(hook)
+        self._thread.hooks.append(hook)
 
     def unregister_hook(self, hook: Hook) -> bool:
         """Undo `register_hook`; return whether it had been registered."""
-        return self._hooks.unregister(hook)
+        is_there = hook in self._thread.hooks
+        if is_there:
+            self._thread.hooks.remove(hook)
+        return is_there
 
-    def set_parent(self, parent: Content) -> Callable[[], None]:
-        """Make what this thread displays from now on belong to `parent`; return the undo."""
-        undo: Callable[[], None] = self.shell.set_parent(parent)
-        return undo
-
-    set_thread_parent = set_parent
-
-    @staticmethod
-    def reset_thread_parent(undo: Callable[[], None]) -> None:
-        """Undo a `set_thread_parent`."""
-        undo()
+    def _send_hooked(self, msg_type: str, content: Content, buffers: Any = ()) -> None:
+        """Send what the hooks make of a message; they know jupyter_client's dicts."""
+        parent = context.current()
+        header = {
+            "msg_id": uuid4().hex,
+            "msg_type": msg_type,
+            "username": "kernel",
+            "session": SESSION,
+            "date": datetime.now(UTC),
+            "version": PROTOCOL_VERSION,
+        }
+        message: Content | None = {
+            "header": header,
+            "msg_id": header["msg_id"],
+            "msg_type": msg_type,
+            "parent_header": parent.header if parent is not None else {},
+            "metadata": {},
+            "content": content,
+        }
+        for hook in list(self._thread.hooks):
+            message = hook(message) if message is not None else None
+        if message is not None:
+            self.shell.iopub.send(message["header"]["msg_type"], message["content"], buffers=buffers)
 
 
 class ZMQShellDisplayHook(Speaker, DisplayHook):
     """What `sys.displayhook` is, for all lanes and for good."""
 
     shell: Any
-
-    def __init__(self, shell: Any = None, **traits: Any):
-        self._hooks = MessageHooks()
-        super().__init__(shell=shell, **traits)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return getattr, (self.shell, "displayhook")
@@ -150,13 +126,11 @@ class ZMQShellDisplayHook(Speaker, DisplayHook):
     def write_format_data(self, format_dict: Content, md_dict: Content | None = None) -> None:
         """Publish an execute_result."""
         number = self.prompt_count
-        if not self._hooks.hooks:
+        if not self._thread.hooks:
             self.shell.iopub.execute_result(format_dict, md_dict or {}, number)
             return
         content = {"data": format_dict, "metadata": md_dict or {}, "execution_count": number}
-        message = self._hooks.run("execute_result", content)
-        if message is not None:
-            self.shell.iopub.send(message["header"]["msg_type"], message["content"])
+        self._send_hooked("execute_result", content)
 
     # ---- what IPython keeps on the hook, and we on the run ------------------------
 
@@ -256,21 +230,6 @@ def _keep(history: Any, number: int, kind: str, bundle: Content) -> None:
         history.outputs[number].append(_OUTPUT(output_type=kind, bundle=bundle))
 
 
-class AlwaysTrapped(DisplayTrap):
-    """Swaps nothing: on `sys.displayhook`, which all threads share, two lanes would get each other's results."""
-
-    def __enter__(self) -> "AlwaysTrapped":
-        return self
-
-    def __exit__(self, *error: object) -> Literal[False]:
-        return False
-
-    @property
-    def is_active(self) -> bool:
-        """Always."""
-        return True
-
-
 class ZMQDisplayPublisher(Speaker, DisplayPublisher):
     """What `display(...)` talks to."""
 
@@ -281,7 +240,6 @@ class ZMQDisplayPublisher(Speaker, DisplayPublisher):
     topic = b"display_data"
 
     def __init__(self, shell: Any = None, **traits: Any):
-        self._hooks = MessageHooks()
         self._keep_no_text: Callable[[], None] = lambda: None
         super().__init__(shell=None, **traits)  # with a shell it would register two callbacks for each cell
         self.shell = shell
@@ -327,89 +285,16 @@ class ZMQDisplayPublisher(Speaker, DisplayPublisher):
         self._validate_data(data, metadata)
         if self.store_display_history and not update:
             _keep(self.shell.run.history, self.shell.cell.number, "display_data", data)
-        if not self._hooks.hooks:
+        if not self._thread.hooks:
             self.shell.iopub.display_data(data, metadata, transient, update=update, buffers=buffers or ())
             return
         kind = "update_display_data" if update else "display_data"
         content = {"data": data, "metadata": metadata or {}, "transient": transient or {}}
-        message = self._hooks.run(kind, content)
-        if message is not None:
-            self.shell.iopub.send(message["header"]["msg_type"], message["content"], buffers=buffers or ())
+        self._send_hooked(kind, content, buffers or ())
 
     def clear_output(self, wait: bool = False) -> None:
         """Publish clear_output: now, or (`wait`) when the next output comes."""
-        if not self._hooks.hooks:
+        if self._thread.hooks:
+            self._send_hooked("clear_output", {"wait": wait})
+        else:
             self.shell.iopub.clear_output(wait)
-            return
-        message = self._hooks.run("clear_output", {"wait": wait})
-        if message is not None:
-            self.shell.iopub.send(message["header"]["msg_type"], message["content"])
-
-
-_STOCK = frozenset(
-    kind
-    for kind in vars(formatters).values()
-    if isinstance(kind, type) and issubclass(kind, BaseFormatter) and kind is not formatters.PlainTextFormatter
-)
-# Types written in C have wrappers of their own around the one that looks into `type` and `__dict__`.
-_GENERIC = frozenset(
-    kind.__getattribute__
-    for kind in (object, int, float, complex, str, bytes, bytearray, list, tuple, dict, set, frozenset, Exception)
-)
-_PRINTERS = ("singleton_printers", "type_printers", "deferred_printers")
-
-
-class ThriftyDisplayFormatter(DisplayFormatter):
-    """IPython's display formatter, which does not ask the formatters that cannot have anything to say.
-
-    Ten formatters at 3 us each say "no" to nearly every object. Nothing is remembered here, so nothing can get
-    stale: whether a formatter applies is asked anew each time, but of the type, all in one go.
-    """
-
-    def format(self, obj: Any, include: Any = None, exclude: Any = None) -> tuple[Content, Content]:
-        """Return (data, metadata) by mime type; the same as IPython's method."""
-        kind = type(obj)
-        if not _is_plain(obj, kind):
-            return super().format(obj, include=include, exclude=exclude)
-        mine = getattr(obj, "__dict__", None) or {}
-        for formatter in (self.ipython_display_formatter, self.mimebundle_formatter):
-            if _may_apply(formatter, kind, mine):
-                return super().format(obj, include=include, exclude=exclude)
-        data: Content = {}
-        metadata: Content = {}
-        for mime, formatter in self.formatters.items():
-            if (include and mime not in include) or (exclude and mime in exclude):
-                continue
-            if not _may_apply(formatter, kind, mine):
-                continue
-            found, about = formatter(obj), None
-            if isinstance(found, tuple) and len(found) == 2:
-                found, about = found
-            if found is not None:
-                data[mime] = found
-            if about is not None:
-                metadata[mime] = about
-        return data, metadata
-
-
-def _is_plain(obj: Any, kind: type) -> bool:
-    """Whether an object's attributes are where `type` and `__dict__` say, and nowhere else."""
-    return (
-        type(kind).__getattribute__ is type.__getattribute__
-        and not hasattr(type(kind), "__getattr__")
-        and kind.__getattribute__ in _GENERIC  # type: ignore[comparison-overlap]
-        and not hasattr(kind, "__getattr__")
-        and not issubclass(kind, type)
-        and obj.__class__ is kind
-    )
-
-
-def _may_apply(formatter: Any, kind: type, mine: Content) -> bool:
-    """Whether a formatter might do anything with an object of this type that has these attributes of its own."""
-    if type(formatter) not in _STOCK:
-        return True
-    name = formatter.print_method
-    if hasattr(kind, name) or name in mine:
-        return True
-    values = formatter._trait_values  # a third of the price of asking for the traits
-    return any(values.get(printers) for printers in _PRINTERS)

@@ -1,24 +1,22 @@
 """shell: `ZMQInteractiveShell`, IPython's shell as a kernel needs it. Knows no requests' content and no replies.
 
-One object serves the main shell and all subshells; `subshell_state` has what each of them has of its own, `lean` what
-is left out or put off. What Python itself asks for (`sys.displayhook`, `sys.excepthook`, names in builtins) is
-set once, by `install`: swapped around every cell, as IPython does it, two lanes would take it from each other.
+One object serves the main shell and all subshells; `subshell_state` has what each of them has of its own. How errors
+are shown is in `tracebacks`, `!command` in `shellcommands`, what is replaced or put off in `shell_parts`. What Python
+itself asks for (`sys.displayhook`, `sys.excepthook`, names in builtins) is set once, by `install`: swapped around
+every cell, as IPython does it, two lanes would take it from each other.
 """
 
 import asyncio
 import atexit
 import builtins
-import logging
 import sys
 from _thread import allocate_lock
 from collections.abc import Callable, Coroutine
 from functools import wraps
-from types import TracebackType
+from operator import call
 from typing import Any
 from warnings import warn
 
-from IPython.core import page
-from IPython.core.error import UsageError
 from IPython.core.getipython import get_ipython
 from IPython.core.payload import PayloadManager
 from traitlets import Any as AnyTrait
@@ -26,16 +24,15 @@ from traitlets import Bool
 
 from ipymini.execution import context
 from ipymini.execution.loops import outside_task
-from ipymini.execution.stacks import shielded
 from ipymini.ipython import sources, tracebacks
 from ipymini.ipython.history import History
-from ipymini.ipython.lean import LeanShell
+from ipymini.ipython.shell_parts import QuickShell
+from ipymini.ipython.shellcommands import RunsCommands
 from ipymini.ipython.subshell_state import Cell, Layered, Overlay, Run
+from ipymini.ipython.tracebacks import ShowsTracebacks
 from ipymini.protocol import wire
 from ipymini.protocol.messages import Content
 from ipymini.protocol.originals import os
-
-log = logging.getLogger("ipymini.ipython.shell")
 
 
 def _of_run(name: str) -> Any:
@@ -58,7 +55,7 @@ def _passing_interrupts_on(method: Any) -> Any:
     return run_and_pass_on
 
 
-class ZMQInteractiveShell(LeanShell):
+class ZMQInteractiveShell(ShowsTracebacks, RunsCommands, QuickShell):
     """IPython's shell in a kernel. Third parties know it by this name."""
 
     keep_last_error = Bool(
@@ -158,16 +155,8 @@ class ZMQInteractiveShell(LeanShell):
 
     parent_header = property(get_parent)
 
-    def set_parent(self, parent: Content) -> Callable[[], None]:
-        """Make `parent` the cause of what the calling thread or task does from now on; return the undo."""
-        return context.pin_parent(parent)
-
-    set_thread_parent = set_parent
-
-    @staticmethod
-    def reset_thread_parent(undo: Callable[[], None]) -> None:
-        """Undo a `set_thread_parent`."""
-        undo()
+    set_parent = set_thread_parent = staticmethod(context.pin_parent)
+    reset_thread_parent = staticmethod(call)  # calls the undo
 
     @property
     def _globals(self) -> dict[str, Any]:
@@ -240,95 +229,7 @@ class ZMQInteractiveShell(LeanShell):
                 out[key] = self._user_obj_error()
         return out
 
-    def _user_obj_error(self) -> Content:
-        kind, value, _ = self._get_exc_info()
-        about = {"ename": tracebacks.name_of(kind), "evalue": tracebacks.as_text(value)}
-        return {"status": "error", **about, "traceback": tracebacks.plain(kind, value, None)}
-
-    # ---- showing errors ----------------------------------------------------------------
-
-    def showtraceback(
-        self,
-        exc_tuple: Any = None,
-        filename: str | None = None,
-        tb_offset: int | None = None,
-        exception_only: bool = False,
-        running_compiled_code: bool = False,
-    ) -> None:
-        """Show the exception that is being handled, or `exc_tuple`; then, after %pdb, debug it."""
-        if (
-            self._show(exc_tuple, filename, tb_offset, exception_only, running_compiled_code)
-            and self.call_pdb
-            and not exception_only
-        ):
-            self.debugger(force=True)
-
-    @shielded
-    def _show(
-        self, exc_tuple: Any, filename: str | None, offset: int | None, exception_only: bool, running: bool
-    ) -> bool:
-        """Render and publish; not to be interrupted, or a cell would fail without a word. Return if debuggable."""
-        try:
-            kind, value, trace = self._get_exc_info(exc_tuple)
-        except ValueError:
-            print("No traceback available to show.", file=sys.stderr)
-            return False
-        try:
-            if issubclass(kind, SyntaxError):
-                self.showsyntaxerror(filename, running)
-                return False
-            if kind is UsageError:
-                self.show_usage_error(value)
-                return False
-            stb = tracebacks.render(self.InteractiveTB, kind, value, trace, offset, exception_only)
-        except BaseException as error:
-            stb = [f"(IPython could not render this traceback: {tracebacks.name_of(type(error))})"]
-            stb += tracebacks.plain(kind, value, trace)
-        self._showtraceback(kind, value, stb)
-        return True
-
-    def _showtraceback(self, etype: Any, evalue: Any, stb: list[str]) -> None:
-        """Publish an error and remember it for the reply."""
-        if os.getpid() != self._process:  # a forked child has no voice of its own
-            print("\n".join(stb), file=sys.stderr)
-            return
-        cell = self.cell
-        cell.shown = (evalue, stb)
-        if cell.is_formatting and cell.results:
-            cell.results[-1].error_in_exec = evalue
-            self.last_execution_succeeded = False
-        self.iopub.error(tracebacks.name_of(etype), tracebacks.as_text(evalue), stb)
-        if context.current() is None:  # in a startup file: perhaps nobody listens yet
-            trace = "\n".join(tracebacks.plain(etype, evalue, tracebacks.trace_of(evalue)))
-            log.error("an error that no request has caused:\n%s", trace)
-
-    def _format_exception_for_storage(self, exception: BaseException, *ignored: Any, **options: Any) -> Content:
-        """Return what %notebook wants to know; IPython renders each traceback a second time for it."""
-        shown, stb = self.cell.shown
-        text = tracebacks.as_text(exception)
-        name = tracebacks.name_of(type(exception))
-        return {"ename": name, "evalue": text, "traceback": stb if shown is exception else []}
-
-    def forget_last_error(self) -> None:
-        """Let go of the frames of the last error."""
-        for name in ("last_type", "last_value", "last_traceback", "last_exc"):
-            sys.__dict__.pop(name, None)
-        self.InteractiveTB.tb = None
-        self.last_execution_result = None
-
-    def excepthook(self, etype: Any, value: Any, tb: TracebackType | None) -> None:
-        """Show an error that a callback (of a GUI toolkit, say) has handed to `sys.excepthook`.
-
-        A KeyboardInterrupt was meant for the cell that runs the toolkit's loop.
-        """
-        if self._pump is not None and issubclass(etype, KeyboardInterrupt) and self._pump.pass_on():
-            return
-        if issubclass(etype, KeyboardInterrupt):
-            tracebacks.cut_ours(tb)
-        if context.own() is None:
-            print("\n".join(tracebacks.plain(etype, value, tracebacks.users_part(tb) or tb)), file=sys.stderr)
-        else:
-            self.showtraceback((etype, value, tb), tb_offset=0)
+    # ---- what Python asks for by itself ------------------------------------------------
 
     def install(self) -> Callable[[], None]:
         """Set what Python asks for by itself: display hook, except hook, names in builtins; return the undo."""
@@ -398,44 +299,10 @@ class ZMQInteractiveShell(LeanShell):
         run = getattr(self.find_line_magic(name).__self__, f"await_{name}")
         return run((caller.f_globals, caller.f_locals), line, cell)
 
-    def system_piped(self, cmd: str) -> None:
-        """Run a command and show what it writes: `!cmd`. The exit code becomes `_exit_code`."""
-        if cmd.rstrip().endswith("&"):
-            raise OSError("Background processes not supported.")
-        self._run_command(self.var_expand(cmd, depth=1), terminal=True)
-
-    def system_raw(self, cmd: str) -> None:
-        """The same without a terminal, and commands may stay in the background."""
-        self._run_command(self.var_expand(cmd, depth=1), terminal=False)
-
-    system = system_piped
-
-    def getoutput(self, cmd: str, split: bool = True, depth: int = 0) -> Any:
-        """Run a command and return what it writes: `names = !cmd`, `!!cmd`, `%sx`."""
-        from IPython.utils.text import LSString, SList
-
-        if cmd.rstrip().endswith("&"):
-            raise OSError("Background processes not supported.")
-        written: list[str] = []
-        self._run_command(self.var_expand(cmd, depth=depth + 1), terminal=False, show=written.append)
-        text = "".join(written)
-        return SList(text.splitlines()) if split else LSString(text)
-
-    def _run_command(self, command: str, *, terminal: bool, show: Callable[[str], object] | None = None) -> None:
-        from ipymini.ipython import shellcommands
-
-        code = shellcommands.run(command, show or sys.stdout.write, terminal=terminal)
-        if show is None or self.system_raise_on_error:
-            self.user_ns["_exit_code"] = code
-        if self.system_raise_on_error and code:
-            from subprocess import CalledProcessError
-
-            raise CalledProcessError(code, command)
-
-    run_cell = _passing_interrupts_on(LeanShell.run_cell)
-    safe_execfile = _passing_interrupts_on(LeanShell.safe_execfile)
-    safe_execfile_ipy = _passing_interrupts_on(LeanShell.safe_execfile_ipy)
-    safe_run_module = _passing_interrupts_on(LeanShell.safe_run_module)
+    run_cell = _passing_interrupts_on(QuickShell.run_cell)
+    safe_execfile = _passing_interrupts_on(QuickShell.safe_execfile)
+    safe_execfile_ipy = _passing_interrupts_on(QuickShell.safe_execfile_ipy)
+    safe_run_module = _passing_interrupts_on(QuickShell.safe_run_module)
 
     # ---- windows -------------------------------------------------------------------------
 
@@ -469,9 +336,3 @@ class ZMQInteractiveShell(LeanShell):
     def meanwhile(self) -> float | None:
         """Serve windows once while a cell waits; return the seconds until the next time, or None if there are none."""
         return self._pump.meanwhile() if self._pump is not None else None
-
-    def show_usage(self) -> None:
-        """Page IPython's usage."""
-        from IPython.core.usage import interactive_usage
-
-        page.page(interactive_usage)

@@ -1,8 +1,8 @@
-"""shellcommands: runs the system's commands for `!command` and its kin; an interrupt ends them. Expands no variables.
+"""shellcommands: runs the system's commands for `!command` and its kin; an interrupt ends them. Shows what they write.
 
 IPython's own functions take an interrupt for the command's alone, and the cell goes on. Here it ends both. A command
 writes to a terminal (so that `ls` has columns and pip a bar) or to a pipe, in a session of its own, and its standard
-input is empty: nobody could answer it. Imported at first use.
+input is empty: nobody could answer it.
 """
 
 import codecs
@@ -10,12 +10,48 @@ import os
 import select
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
+from typing import Any
+
+from IPython.utils.text import LSString, SList
 
 from ipymini.execution.stacks import shielded
 
 GRACE = 0.2  # seconds between SIGINT, SIGTERM and SIGKILL
 SLICE_MS = 50  # ms within which a lane without signals notices an interrupt
+
+
+class RunsCommands:
+    """The part of the shell that runs commands. A cell's frame calls these methods: its variables are expanded."""
+
+    def system_piped(self: Any, cmd: str) -> None:
+        """Run a command and show what it writes: `!cmd`. The exit code becomes `_exit_code`."""
+        if cmd.rstrip().endswith("&"):
+            raise OSError("Background processes not supported.")
+        self._run_command(self.var_expand(cmd, depth=1), terminal=True)
+
+    def system_raw(self: Any, cmd: str) -> None:
+        """The same without a terminal, and commands may stay in the background."""
+        self._run_command(self.var_expand(cmd, depth=1), terminal=False)
+
+    system = system_piped
+
+    def getoutput(self: Any, cmd: str, split: bool = True, depth: int = 0) -> Any:
+        """Run a command and return what it writes: `names = !cmd`, `!!cmd`, `%sx`."""
+        if cmd.rstrip().endswith("&"):
+            raise OSError("Background processes not supported.")
+        written: list[str] = []
+        self._run_command(self.var_expand(cmd, depth=depth + 1), terminal=False, show=written.append)
+        text = "".join(written)
+        return SList(text.splitlines()) if split else LSString(text)
+
+    def _run_command(self: Any, command: str, *, terminal: bool, show: Callable[[str], object] | None = None) -> None:
+        code = run(command, show or sys.stdout.write, terminal=terminal)
+        if show is None or self.system_raise_on_error:
+            self.user_ns["_exit_code"] = code
+        if self.system_raise_on_error and code:
+            raise subprocess.CalledProcessError(code, command)
 
 
 def run(command: str, show: Callable[[str], object], *, terminal: bool = False) -> int:

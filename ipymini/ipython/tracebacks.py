@@ -1,15 +1,25 @@
-"""tracebacks: exceptions of user code to the lines of a traceback. Publishes nothing.
+"""tracebacks: exceptions of user code to the lines of a traceback, and how the shell shows them. Runs no cell.
 
 IPython's tracebacks, but without our own frames, and with the whole tree of an exception group. An exception's class
 is the user's code, too: `name_of`, `trace_of`, `plain` and `as_text` get by without it, or with what it raises.
 """
 
+import logging
 import sys
 import traceback
 from collections.abc import Callable
 from opcode import opmap
 from types import TracebackType
 from typing import Any
+
+from IPython.core.error import UsageError
+
+from ipymini.execution import context
+from ipymini.execution.stacks import shielded
+from ipymini.protocol.messages import Content
+from ipymini.protocol.originals import os
+
+log = logging.getLogger("ipymini.ipython.shell")
 
 _PDBS = ("bdb", "pdb", "cmd", "IPython.core.debugger")
 _NOT_THE_USERS = ("ipymini.", "pydevd", "_pydev")  # modules
@@ -107,3 +117,95 @@ def as_text(error: BaseException) -> str:
         return str(error)
     except BaseException:
         return "<an error whose text could not be made>"
+
+
+class ShowsTracebacks:
+    """The part of the shell that shows errors, on the thread that has met them."""
+
+    def showtraceback(
+        self: Any,
+        exc_tuple: Any = None,
+        filename: str | None = None,
+        tb_offset: int | None = None,
+        exception_only: bool = False,
+        running_compiled_code: bool = False,
+    ) -> None:
+        """Show the exception that is being handled, or `exc_tuple`; then, after %pdb, debug it."""
+        if (
+            self._show(exc_tuple, filename, tb_offset, exception_only, running_compiled_code)
+            and self.call_pdb
+            and not exception_only
+        ):
+            self.debugger(force=True)
+
+    @shielded
+    def _show(
+        self: Any, exc_tuple: Any, filename: str | None, offset: int | None, exception_only: bool, running: bool
+    ) -> bool:
+        """Render and publish; not to be interrupted, or a cell would fail without a word. Return if debuggable."""
+        try:
+            kind, value, trace = self._get_exc_info(exc_tuple)
+        except ValueError:
+            print("No traceback available to show.", file=sys.stderr)
+            return False
+        try:
+            if issubclass(kind, SyntaxError):
+                self.showsyntaxerror(filename, running)
+                return False
+            if kind is UsageError:
+                self.show_usage_error(value)
+                return False
+            stb = render(self.InteractiveTB, kind, value, trace, offset, exception_only)
+        except BaseException as error:
+            stb = [f"(IPython could not render this traceback: {name_of(type(error))})"]
+            stb += plain(kind, value, trace)
+        self._showtraceback(kind, value, stb)
+        return True
+
+    def _showtraceback(self: Any, etype: Any, evalue: Any, stb: list[str]) -> None:
+        """Publish an error and remember it for the reply."""
+        if os.getpid() != self._process:  # a forked child has no voice of its own
+            print("\n".join(stb), file=sys.stderr)
+            return
+        cell = self.cell
+        cell.shown = (evalue, stb)
+        if cell.is_formatting and cell.results:
+            cell.results[-1].error_in_exec = evalue
+            self.last_execution_succeeded = False
+        self.iopub.error(name_of(etype), as_text(evalue), stb)
+        if context.current() is None:  # in a startup file: perhaps nobody listens yet
+            trace = "\n".join(plain(etype, evalue, trace_of(evalue)))
+            log.error("an error that no request has caused:\n%s", trace)
+
+    def _format_exception_for_storage(self: Any, exception: BaseException, *ignored: Any, **options: Any) -> Content:
+        """Return what %notebook wants to know; IPython renders each traceback a second time for it."""
+        shown, stb = self.cell.shown
+        text = as_text(exception)
+        name = name_of(type(exception))
+        return {"ename": name, "evalue": text, "traceback": stb if shown is exception else []}
+
+    def forget_last_error(self: Any) -> None:
+        """Let go of the frames of the last error."""
+        for name in ("last_type", "last_value", "last_traceback", "last_exc"):
+            sys.__dict__.pop(name, None)
+        self.InteractiveTB.tb = None
+        self.last_execution_result = None
+
+    def excepthook(self: Any, etype: Any, value: Any, tb: TracebackType | None) -> None:
+        """Show an error that a callback (of a GUI toolkit, say) has handed to `sys.excepthook`.
+
+        A KeyboardInterrupt was meant for the cell that runs the toolkit's loop.
+        """
+        if self._pump is not None and issubclass(etype, KeyboardInterrupt) and self._pump.pass_on():
+            return
+        if issubclass(etype, KeyboardInterrupt):
+            cut_ours(tb)
+        if context.own() is None:
+            print("\n".join(plain(etype, value, users_part(tb) or tb)), file=sys.stderr)
+        else:
+            self.showtraceback((etype, value, tb), tb_offset=0)
+
+    def _user_obj_error(self: Any) -> Content:
+        kind, value, _ = self._get_exc_info()
+        about = {"ename": name_of(kind), "evalue": as_text(value)}
+        return {"status": "error", **about, "traceback": plain(kind, value, None)}

@@ -1,8 +1,7 @@
-"""lean: IPython's shell with a quick start, our own parts, and nothing that is swapped around every cell.
+"""shell_parts: IPython's shell with our own parts, and a quick start. Knows no runs, no requests and no messages.
 
-Knows no runs, no requests and no messages. What costs time and can wait is made when it is asked for; what IPython
-puts in place for one cell and takes back (names in builtins, `sys.displayhook`, the `write` of the streams) stays
-in place, or is left alone: all lanes share it.
+What costs time and can wait is made when it is asked for. What IPython puts in place for one cell and takes back (names
+in builtins, `sys.displayhook`, the `write` of the streams) stays in place, or is left alone: all lanes share it.
 """
 
 import asyncio
@@ -15,13 +14,15 @@ from typing import Any
 from IPython.core import page
 from IPython.core.autocall import ZMQExitAutocall
 from IPython.core.builtin_trap import BuiltinTrap
+from IPython.core.display_trap import DisplayTrap
 from IPython.core.events import EventManager
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.oinspect import Inspector
 from traitlets import Instance, Type, default
 
 from ipymini.ipython.compiler import CellCompiler
-from ipymini.ipython.display import AlwaysTrapped, ThriftyDisplayFormatter, ZMQDisplayPublisher, ZMQShellDisplayHook
+from ipymini.ipython.display import ZMQDisplayPublisher, ZMQShellDisplayHook
+from ipymini.ipython.formatter import Formatter
 from ipymini.ipython.history import History
 
 ENVIRONMENT = {
@@ -36,14 +37,22 @@ INLINE = "module://matplotlib_inline.backend_inline"
 LAZY_MAGICS = ("edit", "clear", "less", "more", "man", "connect_info", "qtconsole", "subshell", "gui")
 
 
-class NeverTrapped(BuiltinTrap):
-    """Puts names into builtins on `activate`, and leaves them there: all threads share builtins."""
+class _Stays:
+    """What a `with` block puts in place stays there: all threads share builtins and `sys.displayhook`."""
 
-    def __enter__(self) -> "NeverTrapped":
+    def __enter__(self) -> Any:
         return self
 
     def __exit__(self, *error: object) -> Any:
         return False
+
+
+class Builtins(_Stays, BuiltinTrap):
+    """IPython's names in builtins, from `activate` on."""
+
+
+class DisplayHookStays(_Stays, DisplayTrap):
+    """`sys.displayhook` is the shell's before the first cell, see `ZMQInteractiveShell.install`."""
 
 
 class Events(EventManager):
@@ -79,8 +88,8 @@ class AsyncioRunner:
         return "asyncio"  # as %autoawait shows it
 
 
-class LeanShell(InteractiveShell):
-    """IPython's shell, as far as it differs whoever uses it. Made once; its parts are safe for several lanes."""
+class QuickShell(InteractiveShell):
+    """IPython's shell, made of parts that several lanes can use at once."""
 
     displayhook_class: Any = Type(ZMQShellDisplayHook)
     inspector_class: Any = Type(SharedInspector)
@@ -123,17 +132,17 @@ class LeanShell(InteractiveShell):
     def init_builtins(self) -> None:
         """Make the names in builtins, for good."""
         super().init_builtins()
-        self.builtin_trap = NeverTrapped(shell=self)
+        self.builtin_trap = Builtins(shell=self)
 
     def init_display_formatter(self) -> None:
         """Make the formatter that asks only those who may have an answer."""
-        self.display_formatter = ThriftyDisplayFormatter(parent=self)
+        self.display_formatter = Formatter(parent=self)
         self.configurables.append(self.display_formatter)
 
     def init_displayhook(self) -> None:
         """Make the one display hook."""
         super().init_displayhook()
-        self.display_trap = AlwaysTrapped(hook=self.displayhook)
+        self.display_trap = DisplayHookStays(hook=self.displayhook)
 
     def init_hooks(self) -> None:
         """Page with payloads."""
