@@ -1,4 +1,4 @@
-"""completer: IPython's completer for one completion: an interrupt ends it, and its jedi runs nobody's code.
+"""completer: what IPython's completer finds for one completion. An interrupt ends it, and its jedi runs nobody's code.
 
 IPython prints what a matcher raises, a KeyboardInterrupt too, and asks the next matcher, which may hang again; here
 the first one ends them all. And jedi, whose part it is to read code, looks at the objects that it meets there: it runs
@@ -15,6 +15,8 @@ from typing import Any
 
 from IPython.core import completer as ipythons
 
+from ipymini.protocol.messages import Content
+
 _UNKNOWN = object()
 _SIMPLE = (type(None), bool, int, float, complex, str, bytes, type)  # their operators and their repr are Python's
 
@@ -24,11 +26,10 @@ _HOOKS |= {"__doc__", "__module__", "__name__", "__qualname__", "__wrapped__", "
 _HOOKS |= {"__objclass__", "__file__", "__path__", "keys", "values"}
 
 # As no class and no metaclass can change them.
-bases_of = type.__dict__["__mro__"].__get__
-names_of = type.__dict__["__dict__"].__get__
-name_of = type.__dict__["__name__"].__get__
+_bases_of = type.__dict__["__mro__"].__get__
+_names_of = type.__dict__["__dict__"].__get__
 _module_of = type.__dict__["__module__"].__get__
-names_of_module = names_of(ModuleType)["__dict__"].__get__
+_names_of_module = _names_of(ModuleType)["__dict__"].__get__
 
 
 class Careful:
@@ -78,17 +79,35 @@ def _careful(kind: Any) -> Any:
     return type("IPCompleter", (Careful, kind), {})
 
 
-def careful(completer: Any) -> Any:
-    """Return a copy of a completer for one completion, which may go on beside others."""
-    one = copy(completer)  # what has been registered with it is shared
+def complete(completer: Any, code: str, cursor_pos: int, *, jedi: bool = False) -> list[Content]:
+    """Return what IPython finds, each as complete_reply's metadata has it. Raises KeyboardInterrupt if one has struck.
+
+    The completer is copied: completions may go on side by side. What has been registered with it is shared.
+    """
+    one = copy(completer)
     one.__class__ = _careful(completer.__class__)
-    return one
+    one.use_jedi = jedi
+    found = list(ipythons.rectify_completions(code, one.completions(code, cursor_pos)))
+    if one.is_over:
+        raise KeyboardInterrupt
+    # Without jedi IPython repeats the dot before an attribute.
+    skip = 1 if found and all(each.text[:1] == "." == code[each.start : each.start + 1] for each in found) else 0
+    return [
+        {
+            "start": each.start + skip,
+            "end": each.end,
+            "text": each.text[skip:],
+            "type": each.type or "<unknown>",
+            "signature": each.signature or "",
+        }
+        for each in found
+    ]
 
 
 def _is_quiet(obj: Any) -> bool:
     """Whether one can look at an object, and nothing runs but Python's own code and C."""
-    kinds = [*bases_of(type(obj)), *bases_of(type(type(obj)))]
-    return all(_is_pythons(names_of(kind)[name]) for kind in kinds for name in _HOOKS & names_of(kind).keys())
+    kinds = [*_bases_of(type(obj)), *_bases_of(type(type(obj)))]
+    return all(_is_pythons(_names_of(kind)[name]) for kind in kinds for name in _HOOKS & _names_of(kind).keys())
 
 
 def _is_pythons(attribute: Any) -> bool:
@@ -101,14 +120,14 @@ def _is_pythons(attribute: Any) -> bool:
 
 def _shown(obj: Any) -> Any:
     """Return what jedi gets to see of an object: itself, a module without its `__getattr__`, or nothing."""
-    if ModuleType in bases_of(type(obj)):
-        names = names_of_module(obj)
+    if ModuleType in _bases_of(type(obj)):
+        names = _names_of_module(obj)
         if type(obj) is ModuleType and not {"__getattr__", "__dir__"} & names.keys():
             return obj
         still = ModuleType("")
-        names_of_module(still).update(names)
+        _names_of_module(still).update(names)
         for name in ("__getattr__", "__dir__"):
-            names_of_module(still).pop(name, None)
+            _names_of_module(still).pop(name, None)
         return still
     return obj if _is_quiet(obj) else _UNKNOWN
 

@@ -56,7 +56,7 @@ class Speaker:
     session = property(lambda self: self.shell.kernel.session)  # these two: jupyter_client in a cell
     pub_socket = property(lambda self: self.shell.kernel.iopub_socket)
     set_parent = set_thread_parent = staticmethod(context.pin_parent)
-    reset_thread_parent = staticmethod(call)
+    reset_thread_parent: Any = staticmethod(call)
 
     def __init__(self, **traits: Any):
         self._thread = _OfThread()

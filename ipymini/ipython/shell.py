@@ -156,7 +156,7 @@ class ZMQInteractiveShell(ShowsTracebacks, RunsCommands, QuickShell):
     parent_header = property(get_parent)
 
     set_parent = set_thread_parent = staticmethod(context.pin_parent)
-    reset_thread_parent = staticmethod(call)  # calls the undo
+    reset_thread_parent: Any = staticmethod(call)  # calls the undo
 
     @property
     def _globals(self) -> dict[str, Any]:
