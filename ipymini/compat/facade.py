@@ -1,7 +1,7 @@
-"""facade: what third parties reach for on `get_ipython().kernel`. Has no behaviour of its own.
+"""facade: what third parties look for on `get_ipython().kernel`. Has no behaviour of its own.
 
-The names are ipykernel's; each entry says who needs it, and hands on. `Kernel` is what others subclass: an object
-of such a class speaks through the `session` and the `iopub_socket` that it is given. `IPythonKernel` is ours.
+The names are ipykernel's; each entry says who needs it. `Kernel` is what others subclass: an object of such a class
+publishes with the `session` and the `iopub_socket` that it is given. `IPythonKernel` is ours.
 """
 
 import asyncio
@@ -18,15 +18,13 @@ from traitlets.config import Application, Config, SingletonConfigurable
 from ipymini.execution import context
 from ipymini.frontend.streams import OutStream
 from ipymini.protocol import kernel_info
-from ipymini.protocol.messages import SESSION, Content, Request, error_content
-
-NOWHERE: dict[tuple[str, str], Any] = {}
+from ipymini.protocol.messages import SESSION, Content, error_content
 
 
 class IOPubSocket:
-    """What a `jupyter_client` Session sends to, in the place of a socket: from any thread.
+    """What a `jupyter_client` Session sends to instead of a socket. Any thread.
 
-    Also the thread that serves this socket, for those who ask for it: `kernel.iopub_thread`, `sys.stdout.pub_thread`.
+    It also stands for the thread that serves this socket: `kernel.iopub_thread`, `sys.stdout.pub_thread`.
     """
 
     closed = False
@@ -40,11 +38,11 @@ class IOPubSocket:
         self._channels.send_frames("iopub", list(frames))
 
     def schedule(self, function: Callable[[], Any]) -> None:
-        """Call a function on the I/O thread: after what has been published so far. ipyparallel."""
+        """Call a function on the I/O thread, after what has been published so far: ipyparallel."""
         self._channels.call(function)
 
     def flush(self, timeout: float = 1.0) -> None:
-        """Wait until what has been published is on its way; at most so many seconds."""
+        """Wait until what has been published is sent, but not longer than `timeout` seconds."""
         self._channels.flush(timeout)
 
 
@@ -67,7 +65,7 @@ class Kernel(SingletonConfigurable):
     ident, int_id = "", -1  # ipyparallel: which engine
     execution_count = 0
     processes: dict[int, Any] = {}
-    shell_handlers: dict[str, Any] = {}  # this and the next lines: for who takes the class for a spec
+    shell_handlers: dict[str, Any] = {}  # this and the next lines: for mocks that take the class for a spec
     control_handlers: dict[str, Any] = {}
     msg_types: Sequence[str] = ()
     control_msg_types: Sequence[str] = ()
@@ -126,7 +124,7 @@ class Kernel(SingletonConfigurable):
         return f"kernel.{self.ident}.{topic}".encode()
 
     def raw_input(self, prompt: str = "") -> str:
-        """Ask the frontend for a line: wrapper kernels, and who copied them."""
+        """Ask the frontend for a line: wrapper kernels."""
         return input(str(prompt))
 
     def getpass(self, prompt: str = "", stream: Any = None) -> str:
@@ -152,14 +150,15 @@ class IPythonKernel(Kernel):
 
     _kernel: Any = None
 
-    def __init__(self, kernel: Any = None, handlers: dict[tuple[str, str], Any] = NOWHERE, **traits: Any):
-        """`handlers`: by (channel, msg_type). Without a kernel it is somebody's subclass."""
+    def __init__(self, kernel: Any = None, handlers: Any = (), **traits: Any):
+        """`handlers`: pairs of channel and msg_type. Without a kernel it is somebody's subclass."""
         super().__init__(**traits)
         self._kernel = kernel
         # jupyter_ui_poll puts its own execute_request here, to keep back the cells that its polling meets. Polling
         # meets none: executes stay in the queue, in order. So nobody looks at what is in here.
-        self.shell_handlers = {name: handler for (channel, name), handler in handlers.items() if channel == "shell"}
-        self.control_handlers = {name: handler for (channel, name), handler in handlers.items() if channel == "control"}
+        for channel, name in handlers:
+            table = self.shell_handlers if channel == "shell" else self.control_handlers
+            table[name] = handlers[channel, name]
         self.msg_types, self.control_msg_types = list(self.shell_handlers), list(self.control_handlers)
 
     def __getattr__(self, name: str) -> Any:
@@ -227,30 +226,22 @@ class IPythonKernel(Kernel):
 
     @property
     def _parent_ident(self) -> dict[str, list[bytes]]:
-        causes = {channel: self._cause(channel) for channel in ("shell", "control")}
+        causes = {"shell": context.current(), "control": self._kernel.latest_control}
         return {channel: list(cause.identities) if cause is not None else [] for channel, cause in causes.items()}
 
     def get_parent(self, channel: str | None = None) -> Content:
         """Return the message that caused what runs now; of "control": the latest. Also ipywidgets' users."""
-        if channel == "control":
-            cause = self._cause(channel)
-            return cause.as_dict() if cause is not None else {}
-        parent: Content = self._kernel.bridge.shell.get_parent()
-        return parent
-
-    def _cause(self, channel: str) -> Request | None:
-        latest: Request | None = self._kernel.latest_control
-        return latest if channel == "control" else context.current()
+        cause = self._kernel.latest_control if channel == "control" else context.current()
+        return context.Parent(cause) if cause is not None else {}
 
     def set_parent(self, ident: Any, parent: Content, channel: str = "shell") -> None:
         """Make `parent` the cause of what the calling thread or task does from now on. Also ipyvuetify."""
         if channel == "shell":
-            self._kernel.bridge.shell.set_parent(parent)
+            context.pin_parent(parent)
 
     @property
     def _allow_stdin(self) -> bool:
-        cause = context.current()
-        return cause is not None and cause.content.get("allow_stdin") is True
+        return self.get_parent().get("content", {}).get("allow_stdin") is True
 
     def _input_request(self, prompt: str, ident: Any = None, parent: Any = None, password: bool = False) -> str:
         return self.getpass(prompt) if password else builtins.input(prompt)  # users who ask from callbacks

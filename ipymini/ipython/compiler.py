@@ -1,17 +1,25 @@
-"""compiler: gives each cell a file name, and its source to tracebacks and debuggers. Does not run the code.
+"""compiler: gives each cell a file name, and its source to tracebacks, debuggers and `inspect`. Runs no code.
 
 The same code has the same name in the whole session, whichever cell it stands in: debuggers compute the name
 from the code (`debugInfo` tells them hash, seed and prefix) to set breakpoints in a cell before it has run.
+
+Functions know the file of their cell, classes only their module: `install_getfile` finds theirs. The file of the module
+is what `inspect` asks for, and a kernel's `__main__` has none (with one, multiprocessing would run it).
 """
 
 import ast
 import codeop
+import inspect
+import linecache
 import os
+import re
 import struct
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache, lru_cache
+from functools import cache, lru_cache, wraps
+from types import FunctionType
 from typing import Any
 
 from IPython.core.compilerop import CachingCompiler
@@ -125,3 +133,46 @@ class CellCompiler(CachingCompiler):
     def get_code_name(self, raw_code: str, transformed_code: str, number: int) -> str:
         """Return the name under which tracebacks and breakpoints know this cell."""
         return cell_file(raw_code)
+
+
+# ---- classes ------------------------------------------------------------------------
+
+
+def install_getfile(numbers: dict[str, int]) -> Callable[[], None]:
+    """Make `inspect.getfile` know the cells' classes; return the undo. `numbers`: the cells' files."""
+    before = inspect.getfile
+
+    @wraps(before)
+    def getfile(object: Any) -> str:
+        try:
+            return before(object)
+        except OSError:  # a class in `__main__`
+            found = _file_of(object, numbers) if isinstance(object, type) else None
+            if found is None:
+                raise
+            return found
+
+    inspect.getfile = getfile
+
+    def undo() -> None:
+        if inspect.getfile is getfile:
+            inspect.getfile = before
+        numbers.clear()  # who has taken our function along finds nothing
+
+    return undo
+
+
+def _file_of(kind: type, numbers: dict[str, int]) -> str | None:
+    """Return the file of the cell that defines a class: that of its functions, or the latest with its name."""
+    if kind.__module__ != "__main__" or hasattr(sys.modules["__main__"], "__file__"):
+        return None
+    for one in vars(kind).values():
+        one = inspect.unwrap(getattr(one, "__func__", one)) if callable(one) else getattr(one, "fget", None)
+        if isinstance(one, FunctionType) and one.__qualname__.startswith(f"{kind.__qualname__}."):
+            if one.__code__.co_filename in numbers:
+                return one.__code__.co_filename
+    is_there = re.compile(rf"^\s*class\s+{re.escape(kind.__name__)}\b", re.MULTILINE).search
+    for name in sorted(numbers, key=numbers.__getitem__, reverse=True):
+        if is_there("".join(linecache.getlines(name))):
+            return name
+    return None

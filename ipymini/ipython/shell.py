@@ -24,7 +24,7 @@ from traitlets import Bool
 
 from ipymini.execution import context
 from ipymini.execution.loops import outside_task
-from ipymini.ipython import sources, tracebacks
+from ipymini.ipython import compiler, tracebacks
 from ipymini.ipython.history import History
 from ipymini.ipython.shell_parts import QuickShell
 from ipymini.ipython.shellcommands import RunsCommands
@@ -241,7 +241,7 @@ class ZMQInteractiveShell(ShowsTracebacks, RunsCommands, QuickShell):
 
         sys.displayhook, sys.excepthook = self.displayhook, excepthook
         self.builtin_trap.activate()
-        forget_sources = sources.install(self.compile._filename_map)  # of cells, with their execution counts
+        forget_sources = compiler.install_getfile(self.compile._filename_map)  # of cells, with their execution counts
 
         def undo() -> None:
             nonlocal show
