@@ -19,6 +19,7 @@ from ipymini.execution.channels import Channels
 from ipymini.execution.interruption import is_pending, on_swallowed
 from ipymini.execution.lane import Lane
 from ipymini.frontend import streams
+from ipymini.frontend.descriptors import Descriptors
 from ipymini.frontend.iopub import IOPub
 from ipymini.frontend.stdin import Stdin
 from ipymini.handlers import HANDLERS
@@ -70,14 +71,15 @@ class Kernel:
         """
         self.shutdown = Shutdown(self)
         self.channels = Channels(connection, self.route, ended=self.shutdown.on_io_ended, hurried=is_pending)
+        self.outbox = self.channels.outbox
         self.connection = self.channels.connection  # with the ports that were chosen
         self.connection_file = file
         self.owned_file = file if owns_file else None  # removed at the end
         self._writes_file = owns_file or connection != self.connection
         self.owns_process = owns_process
-        self.iopub = IOPub(self.channels)
+        self.iopub = IOPub(self.outbox)
         self.stdin = Stdin(self.channels)
-        self.replies = Replies(self.channels, self.iopub)
+        self.replies = Replies(self.outbox, self.iopub)
         self.interrupts = Interrupts(self)
         self.debug = DebugRequests(
             emit=lambda event: self.iopub.send("debug_event", event),
@@ -88,7 +90,7 @@ class Kernel:
         self.control = Lane("ipymini-control", self._serve_control)
         self.questions = Questions(self)
         self.subshells = Subshells(self)
-        self.descriptors: streams.Descriptors | None = None
+        self.descriptors: Descriptors | None = None
         self._bridge: Bridge | None = None
         self.is_ready: Future[bool] = Future()  # IPython is there
         self.latest_control: Request | None = None  # for `compat.facade`; written by the control lane
@@ -117,11 +119,11 @@ class Kernel:
         self.iopub.status("starting", parent=None)
         self.control.start()
         self.undo += [import_guard.install(), context.install()]
-        self.undo.append(streams.install(self.channels, shared=not self.owns_process))
+        self.undo.append(streams.install(self.outbox, shared=not self.owns_process))
         self.interrupts.start()
         if self.owns_process:
             self.undo.append(signals.hurry(self.channels.watch, self.interrupts.send_second))
-            self.descriptors = streams.Descriptors(self.channels)
+            self.descriptors = Descriptors(self.channels)
             self.undo.append(self.descriptors.install())
         self.undo.append(signals.on_unraisable(on_swallowed))
         self.undo.append(self.stdin.install(shared=not self.owns_process))
@@ -236,7 +238,7 @@ class Kernel:
                 if self.descriptors is not None:
                     self.descriptors.catch_up()
             if frames is not None and not (executes and self.shutdown.is_terminated):
-                self.channels.put(request.channel, frames)
+                self.outbox.put(request.channel, frames)
         except GeneratorExit:  # the lane has ended before the cell, and `answer_unserved` says so
             is_closed = True
             raise
@@ -247,7 +249,7 @@ class Kernel:
                     lane.queue.answered(request)
                 self.iopub.status("idle", parent=request, wake=not more_to_do)
         if more_to_do:  # a hand-over of the GIL for each cell would cost more than a short cell
-            self.channels.soft_wake()
+            self.outbox.soft_wake()
         for waiting in aborted:
             with context.handling(waiting):
                 self.replies.refuse(waiting, {"status": "aborted"})

@@ -116,9 +116,9 @@ def curve(policy: str | None) -> dict[str, str]:
     policy = (policy or "").strip().lower()
     if policy not in ("auto", "required"):  # also a "{transport_encryption}" that an older gateway left as it was
         return {}
-    from ipymini.execution import channels
+    from ipymini.execution import sockets
 
-    keys = channels.new_curve_keys()
+    keys = sockets.new_curve_keys()
     if keys is None:
         if policy == "required":
             raise BadLaunch("encryption is required, and this machine's libzmq has none: install pyzmq from a wheel")

@@ -3,6 +3,7 @@
 import gc
 import json
 import os
+import re
 import signal
 import socket
 import stat
@@ -107,7 +108,7 @@ def test_the_debug_log_names_each_message_once_and_never_what_it_says():
         log = kernel.log.read_text()
 
     short = request[-8:]
-    lines = [line.partition("ipymini.execution.channels ")[2] for line in log.splitlines() if line.endswith(short)]
+    lines = re.findall(rf"ipymini\.execution\.(?:channels|outbox) (.*{short})$", log, flags=re.MULTILINE)
     assert lines[0] == f"in channel=shell msg_type=execute_request msg_id={short}"
     assert sorted(lines[1:]) == [
         f"out channel=iopub msg_type=execute_input parent={short}",

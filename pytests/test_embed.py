@@ -268,7 +268,7 @@ def open_descriptors():
 def alive():
     gc.collect()
     return sorted(f"{type(one).__module__}.{type(one).__name__}" for one in gc.get_objects() if type(one).__module__ in
-                  ["ipymini.kernel", "ipymini.bridge", "ipymini.execution.channels", "ipymini.execution.lane", "ipymini.debug.debugger",
+                  ["ipymini.kernel", "ipymini.bridge", "ipymini.execution.channels", "ipymini.execution.outbox", "ipymini.execution.sockets", "ipymini.execution.lane", "ipymini.debug.debugger",
                    "ipymini.ipython.shell"])
 
 def differences(before, after):

@@ -11,13 +11,12 @@ from typing import Any
 import pytest
 import zmq
 
-from ipymini.execution import channels, context, interruption, loops, strikes
+from ipymini.execution import channels, context, interruption, loops, outbox, strikes
 from ipymini.execution.lane import Lane
 from ipymini.execution.stacks import door, safe_point, shielded
 from ipymini.execution.strikes import ByException
 from ipymini.protocol.connection import Connection
 from ipymini.protocol.messages import Message, Request
-from ipymini.protocol.stream_text import Captured, Texts
 
 SOON = 10.0  # seconds: a deadline, no measure
 
@@ -496,11 +495,13 @@ def test_writers_go_on_when_a_late_subscriber_has_read_everything() -> None:  # 
         late.subscribe(b"")
         assert b"iopub_welcome" in b"".join(late.recv_multipart())
         big, count = Message("display_data", {"data": {"text/plain": "y" * 30_000}}, b"{}"), 0
-        while not (served._subscribers.stuck and served.backlog > channels.BUDGET):
-            served.send("iopub", big, patient=False)
+        while not (served._sockets.subscribers.stuck and served.outbox.backlog > outbox.BUDGET):
+            served.outbox.send("iopub", big, patient=False)
             count += 1
         written = threading.Event()
-        threading.Thread(target=lambda: (served.write(None, "stdout", "last"), written.set()), daemon=True).start()
+        threading.Thread(
+            target=lambda: (served.outbox.write(None, "stdout", "last"), written.set()), daemon=True
+        ).start()
         for _ in range(count):
             late.recv_multipart()
         assert written.wait(SOON)
@@ -518,9 +519,9 @@ def test_who_is_interrupted_does_not_wait_for_room() -> None:  # I17
         return interrupted.is_set()
 
     served = channels.Channels(Connection(key="k"), lambda request: None, hurried=hurried)
-    served.backlog = channels.BUDGET + 1  # and nobody sends, yet
+    served.outbox.backlog = outbox.BUDGET + 1  # and nobody sends, yet
     written = threading.Event()
-    threading.Thread(target=lambda: (served.write(None, "stdout", "last"), written.set()), daemon=True).start()
+    threading.Thread(target=lambda: (served.outbox.write(None, "stdout", "last"), written.set()), daemon=True).start()
     try:
         assert looks.acquire(timeout=SOON) and looks.acquire(timeout=SOON)  # it waits, and looks again
         assert not written.is_set()
@@ -529,50 +530,3 @@ def test_who_is_interrupted_does_not_wait_for_room() -> None:  # I17
     finally:
         served.start()
         served.close()
-
-
-# ---- texts of the outbox ---------------------------------------------------------------------------
-
-
-def joined(*pieces: tuple[str, str, str], captured: tuple[str, ...] = ()) -> list[tuple[str, str, str]]:
-    """Join pieces (request, stream, text), as the I/O thread does; those in `captured` came from a descriptor."""
-    requests = {name: request(name) for name, _, _ in pieces}
-    sent: list[tuple[str, str, str]] = []
-    run = Texts(lambda owner, stream, text: sent.append((owner.msg_id if owner else "", stream, text)))
-    for name, stream, text in pieces:
-        run.add(requests[name], stream, Captured(text) if text in captured else text)
-    run.send()
-    return sent
-
-
-def test_texts_of_cells_that_write_in_turns_are_one_message_each() -> None:  # O1
-    assert joined(("a", "stdout", "1"), ("b", "stdout", "2"), ("a", "stdout", "3"), ("b", "stdout", "4")) == [
-        ("a", "stdout", "13"),
-        ("b", "stdout", "24"),
-    ]
-
-
-def test_stdout_and_stderr_of_a_cell_stay_in_order_whatever_others_write() -> None:
-    assert joined(("a", "stdout", "1"), ("b", "stdout", "x"), ("a", "stderr", "2"), ("a", "stdout", "3")) == [
-        ("a", "stdout", "1"),
-        ("a", "stderr", "2"),
-        ("a", "stdout", "3"),
-        ("b", "stdout", "x"),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("pieces", "text"),
-    [
-        (("[1]", "child\n", "\n"), "child\n[1]\n"),
-        (("a\n", "[1", "]", "child\n", "\n"), "a\nchild\n[1]\n"),
-        (("a\n[1]", "child\n", "\n"), "a\nchild\n[1]\n"),
-        (("a\n", "child\n", "b\n"), "a\nchild\nb\n"),
-        (("child\n", "a\n"), "child\na\n"),
-        (("chi", "ld\n", "a\n"), "child\na\n"),
-    ],
-)
-def test_lines_of_a_child_do_not_come_between_a_line_and_its_end(pieces: tuple[str, ...], text: str) -> None:  # O17
-    assert joined(*(("a", "stdout", piece) for piece in pieces), captured=("child\n", "chi", "ld\n")) == [
-        ("a", "stdout", text)
-    ]

@@ -22,7 +22,7 @@ FLOOR = {folder: number for number, folders in enumerate(FLOORS) for folder in f
 
 # Who may import what does not come with Python: folders, or single modules.
 OUTSIDE = {
-    "zmq": {"execution.channels", "execution.subscribers", "remote.registration"},
+    "zmq": {"execution.sockets", "execution.subscribers", "remote.registration"},
     "IPython": {"ipython", "debug", "compat", "bridge"},
     "traitlets": {"ipython", "compat", "bridge"},
     "comm": {"ipython", "compat"},
@@ -42,7 +42,7 @@ OUTSIDE = {
     "Cryptodome": {"launcher"},
 }
 
-THREADS = {"execution.lane", "execution.workers", "execution.channels", "debug.debugger", "ipython.history"}
+THREADS = {"execution.lane", "execution.workers", "execution.sockets", "debug.debugger", "ipython.history"}
 
 # What runs on threads of the kernel's own while cells run must not see what a cell does to builtins.
 KERNELS_OWN = (*(prefix.removeprefix("ipymini.") for prefix in stacks._OURS), "ipython.history")

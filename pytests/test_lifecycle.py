@@ -388,7 +388,7 @@ def test_ports_that_are_0_are_chosen_and_written_to_the_file(tmp_path: Path) -> 
 
 
 def test_a_crash_of_the_io_thread_ends_the_kernel(own_kernel: KernelUnderTest) -> None:  # L8
-    code = "import sys, time; get_ipython().kernel.channels.call(sys.exit); time.sleep(60)"
+    code = "import sys, time; get_ipython().kernel.outbox.call(sys.exit); time.sleep(60)"
     own_kernel.send("execute_request", code=code)
     assert exit_code(own_kernel) == 1
     assert "the I/O thread crashed" in own_kernel.log.read_text()
@@ -398,9 +398,9 @@ def test_a_crash_of_the_io_thread_ends_the_kernel(own_kernel: KernelUnderTest) -
 
 SOCKETS_WATCHED = """
 import collections, threading
-from ipymini.execution import channels
+from ipymini.execution import sockets
 touched = collections.Counter()
-class Watched(channels._Backend):
+class Watched(sockets._Backend):
     pass
 def watch(name, function):
     def watching(*args):
@@ -408,8 +408,8 @@ def watch(name, function):
         return function(*args)
     setattr(Watched, name, staticmethod(watching))
 for _name in ("send", "recv", "get"):
-    watch(_name, getattr(channels._Backend, _name))
-channels._Backend = Watched
+    watch(_name, getattr(sockets._Backend, _name))
+sockets._Backend = Watched
 """
 
 

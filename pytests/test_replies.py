@@ -191,13 +191,13 @@ def test_what_zmq_still_sends_when_exit_functions_have_run_is_not_freed() -> Non
         atexit.register(lambda: print(gc.is_alive(), len(gc.refs)))  # registered first, it runs last
         import zmq
         from zmq.utils.garbage import gc
-        from ipymini.execution.channels import Channels
+        from ipymini.execution.sockets import keep_frames
         push = zmq.Context.instance().socket(zmq.PUSH)
         push.bind("inproc://nobody-reads")
         pull = zmq.Context.instance().socket(zmq.PULL)
         pull.connect("inproc://nobody-reads")
         push.send(b"x" * 100_000, copy=False)
-        Channels.keep_frames()
+        keep_frames()
         atexit._run_exitfuncs()
         import os, sys
         sys.stdout.flush()

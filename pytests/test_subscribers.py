@@ -53,7 +53,7 @@ def test_a_subscriber_that_never_reads_costs_the_others_nothing(served: channels
     reader, _stalled = subscriber(context, served), subscriber(context, served)
     total, size = 400, 1_000_000
     writer = threading.Thread(
-        target=lambda: [served.send("iopub", display(n, size)) for n in range(total)], daemon=True
+        target=lambda: [served.outbox.send("iopub", display(n, size)) for n in range(total)], daemon=True
     )
     writer.start()
     # then: the reader gets all of it, in order, and the writer comes to its end
@@ -74,10 +74,10 @@ def test_what_waits_for_a_subscriber_counts_as_backlog(
     monkeypatch.setattr(subscribers, "PATIENCE", 60.0)
     _stalled = subscriber(context, served)
     sent = 0
-    while served.has_room and sent < 1000:
-        served.send("iopub", display(sent, 1_000_000), patient=False)
+    while served.outbox.has_room and sent < 1000:
+        served.outbox.send("iopub", display(sent, 1_000_000), patient=False)
         sent += 1
-    assert not served.has_room
+    assert not served.outbox.has_room
     assert sent < 300  # two budgets of 64 MiB, and what the system's buffers and the other side hold
 
 

@@ -29,21 +29,21 @@ class IOPubSocket:
 
     closed = False
 
-    def __init__(self, channels: Any):
-        self._channels = channels
+    def __init__(self, outbox: Any):
+        self._outbox = outbox
         self.io_thread = self.socket = self
 
     def send_multipart(self, frames: Sequence[Any], *ignored: Any, **options: Any) -> None:
         """Publish a message that has been encoded and signed already."""
-        self._channels.send_frames("iopub", list(frames))
+        self._outbox.send_frames("iopub", list(frames))
 
     def schedule(self, function: Callable[[], Any]) -> None:
         """Call a function on the I/O thread, after what has been published so far: ipyparallel."""
-        self._channels.call(function)
+        self._outbox.call(function)
 
     def flush(self, timeout: float = 1.0) -> None:
         """Wait until what has been published is sent, but not longer than `timeout` seconds."""
-        self._channels.flush(timeout)
+        self._outbox.flush(timeout)
 
 
 class Kernel(SingletonConfigurable):
@@ -208,7 +208,7 @@ class IPythonKernel(Kernel):
     @cached_property
     def iopub_socket(self) -> IOPubSocket:
         """Where `session.send` publishes."""
-        return IOPubSocket(self._kernel.channels)
+        return IOPubSocket(self._kernel.outbox)
 
     iopub_thread = property(lambda self: self.iopub_socket)
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ipymini.execution import context
-from ipymini.execution.channels import Channels
+from ipymini.execution.outbox import Outbox
 from ipymini.protocol.messages import Content, Message, Request
 from ipymini.protocol.originals import __builtins__, os  # noqa: F401
 
@@ -20,8 +20,8 @@ DISPLAY_TOPIC = b"display_data"
 class IOPub:
     """The kernel's voice. Holds no state but its topic prefix, so threads need no lock."""
 
-    def __init__(self, channels: Channels):
-        self._channels = channels
+    def __init__(self, outbox: Outbox):
+        self._outbox = outbox
         self.ident = os.urandom(16).hex()
         self._topic = f"kernel.{self.ident}.".encode()
 
@@ -62,10 +62,6 @@ class IOPub:
         """Clear the cell's output, now or when the next output comes."""
         self._voice(Message("clear_output", {"wait": wait}, _json(_CURRENT)), DISPLAY_TOPIC)
 
-    def stream(self, name: str, text: str) -> None:
-        """Publish text on `stdout` or `stderr`; neighbouring texts leave as one message."""
-        self._channels.write(context.current(), name, text)
-
     def send(
         self,
         msg_type: str,
@@ -81,11 +77,11 @@ class IOPub:
         self._voice(message, self._topic + msg_type.encode() if topic is None else topic)
 
     def _voice(self, message: Message, topic: bytes) -> None:
-        self._channels.send("iopub", message, (topic,), wake=False)
-        self._channels.soft_wake()
+        self._outbox.send("iopub", message, (topic,), wake=False)
+        self._outbox.soft_wake()
 
     def _send(self, message: Message, topic: bytes, *, wake: bool = True) -> None:
-        self._channels.send("iopub", message, (topic,), patient=False, wake=wake)
+        self._outbox.send("iopub", message, (topic,), patient=False, wake=wake)
 
 
 def _json(parent: Request | None) -> bytes:

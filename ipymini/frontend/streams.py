@@ -1,35 +1,26 @@
-"""streams: `sys.stdout` and `sys.stderr` to stream messages; capture of file descriptors 1 and 2; forked children.
+"""streams: `sys.stdout` and `sys.stderr`: their text becomes stream messages. Joins no texts, captures no descriptors.
 
-Does not batch (the outbox does) and does not decide which request a text belongs to (`context` does).
-
-Text of Python goes straight into the outbox. Descriptors 1 and 2 become pipes that the I/O thread reads; what
-arrives there (C code, subprocesses, forked children) belongs to the main lane's running or last request. A forked
-child writes its Python text there too, in whole lines: there is one path for all of them, and a child never
-touches a socket. The reader is never joined: a child that outlives the kernel may hold the pipe for ever.
+`stream_text` joins the texts, `context` says which request one belongs to, `descriptors` captures 1 and 2. Text of
+Python goes straight into the outbox. In a forked child it goes to the captured descriptor, in whole lines: a child
+never touches a socket.
 """
 
 import codecs
 import io
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Iterable
-from functools import wraps
 from typing import Any
 
 from ipymini.execution import context, interruption
-from ipymini.execution.channels import Channels
-from ipymini.execution.stacks import safe_point
+from ipymini.execution.outbox import Outbox
 from ipymini.protocol import originals
-from ipymini.protocol.originals import __builtins__, threading  # noqa: F401
-from ipymini.protocol.stream_text import Captured
+from ipymini.protocol.originals import __builtins__  # noqa: F401
 
-PIPE_SIZES = (16 << 20, 1 << 20)  # bytes to ask for; a normal user gets 1 MiB: C code may hold the GIL while it writes
 FLUSH_TIMEOUT = 1.0  # seconds
-READS = 16  # of 64 KiB each, before others have their turn
 Sink = Callable[[Any, str, str], None]  # takes a request, "stdout" or "stderr", and a text
 
-_installed: "tuple[Channels, OutStream, OutStream] | None" = None
+_installed: "tuple[Outbox, OutStream, OutStream] | None" = None
 _own = context.own
 _latest = context.latest
 
@@ -51,13 +42,13 @@ class OutStream(io.TextIOBase):
     flush_interval = 0.2  # seconds; nobody looks at it
     flush_timeout = FLUSH_TIMEOUT
 
-    def __init__(self, name: str, descriptor: int, channels: Channels):
+    def __init__(self, name: str, descriptor: int, outbox: Outbox):
         super().__init__()
         self.name = name
         self.mode = "w"
         self._descriptor = descriptor
-        self._channels: Any = channels
-        self._write: Callable[..., Any] = channels.write
+        self._outbox: Any = outbox
+        self._write: Callable[..., Any] = outbox.write
         self._child: list[str] | None = None  # in a forked child: the unfinished line
         self._hooks: list[Callable[[str], str | None]] = []
         self.topic = f"stream.{name}".encode()
@@ -90,7 +81,7 @@ class OutStream(io.TextIOBase):
             if not self.closed:
                 self._write_in_child("", all_of_it=True)
             return
-        self._channels.flush(FLUSH_TIMEOUT)
+        self._outbox.flush(FLUSH_TIMEOUT)
         if interruption.any_pending:
             interruption.strike_if_pending()
 
@@ -157,7 +148,7 @@ class OutStream(io.TextIOBase):
     def retire(self, before: Any) -> None:
         """The kernel has ended: who still holds this stream, as IPython does, writes to the one before it."""
         self.kernel, self._hooks = None, []
-        self._channels = None
+        self._outbox = None
         self._write = lambda _request, _name, text: before and before.write(text)
         self.flush = before.flush if before is not None else lambda: None  # type: ignore[method-assign]
 
@@ -185,8 +176,8 @@ class OutStream(io.TextIOBase):
 class SharedStream(OutStream):
     """A stream in a program that is more than its kernel: what no request has caused goes where it went before."""
 
-    def __init__(self, name: str, descriptor: int, channels: Channels, before: Any):
-        super().__init__(name, descriptor, channels)
+    def __init__(self, name: str, descriptor: int, outbox: Outbox, before: Any):
+        super().__init__(name, descriptor, outbox)
         self._before = before
 
     def write(self, text: str, /) -> int:
@@ -249,128 +240,23 @@ def _write_all(descriptor: int, data: bytes) -> None:
         view = view[originals.os.write(descriptor, view) :]
 
 
-class Descriptors:
-    """Descriptors 1 and 2 as pipes into the outbox.
-
-    Order among Python's text: reading a pipe and putting its text into the outbox is one step, under a lock. The
-    I/O thread does it when a pipe becomes readable; `os.system` and `Popen.wait` do it as they return, and the
-    kernel before a cell's reply, so that nothing said later can overtake what a child wrote before. The lock is
-    held for that step alone, in which nobody waits, and re-entrant: a signal handler may start a child.
-    """
-
-    def __init__(self, channels: Channels):
-        self._channels = channels
-        self.saved: dict[str, int] = {}  # where the descriptors led before: the kernel's own log goes there
-        self._readers: dict[int, tuple[str, Any]] = {}
-        self._lock = threading.RLock()
-
-    def install(self) -> Callable[[], None]:
-        """Put pipes in the place of descriptors 1 and 2; return the undo."""
-        for name, descriptor in (("stdout", 1), ("stderr", 2)):
-            self.saved[name] = _duplicate(descriptor)
-            read_end, write_end = os.pipe()
-            os.set_blocking(read_end, False)
-            _enlarge(write_end)
-            os.dup2(write_end, descriptor, inheritable=True)
-            os.close(write_end)
-            self._readers[read_end] = (name, codecs.getincrementaldecoder("utf-8")("replace"))
-            self._channels.watch(read_end, lambda end=read_end: self._read(end), fills_outbox=True)  # type: ignore[misc]
-        before = (os.system, subprocess.Popen.wait)
-        os.system = self._catching_up(os.system)
-        os.system.__module__ = "os"  # in `posix` there is another of its name, and it would not pickle
-        subprocess.Popen.wait = self._catching_up(subprocess.Popen.wait)  # type: ignore[method-assign]
-        os.register_at_fork(after_in_child=self._enter_child)
-
-        def undo() -> None:
-            os.system, subprocess.Popen.wait = before  # type: ignore[method-assign]
-            for name, descriptor in (("stdout", 1), ("stderr", 2)):
-                os.dup2(self.saved[name], descriptor, inheritable=True)
-
-        return undo
-
-    def catch_up(self) -> None:
-        """Put into the outbox what has been written so far. Any thread."""
-        for end in list(self._readers):
-            self._read(end)
-
-    def _catching_up(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        @safe_point  # it only waits; user code does above it
-        @wraps(function)
-        def waits_for_a_child(*args: Any, **kwargs: Any) -> Any:
-            result = function(*args, **kwargs)
-            self._channels.wait_for_room()  # here, and not where the lock is held
-            self.catch_up()
-            return result
-
-        return waits_for_a_child
-
-    def _enter_child(self) -> None:
-        self._readers, self._lock = {}, threading.RLock()
-
-    def _read(self, end: int) -> None:
-        with self._lock:
-            if end not in self._readers:
-                return
-            name, decoder = self._readers[end]
-            chunks = []
-            # A child that floods must not keep the I/O thread from its sockets, nor fill the memory: what does not
-            # fit into the outbox stays in the pipe, and the child waits. Nobody waits for room under this lock.
-            for _ in range(READS if self._channels.has_room else 0):
-                try:
-                    data = originals.os.read(end, 65_536)
-                except BlockingIOError:
-                    break
-                if not data:  # nobody can write any more: the undo has been done
-                    del self._readers[end]
-                    self._channels.call(lambda: self._forget(end))
-                    break
-                chunks.append(data)
-            if text := decoder.decode(b"".join(chunks)):
-                self._channels.write(_latest(), name, Captured(text), patient=False)
-
-    def _forget(self, end: int) -> None:
-        self._channels.unwatch(end)
-        originals.os.close(end)
-
-
-def _duplicate(descriptor: int) -> int:
-    try:
-        return os.dup(descriptor)
-    except OSError:  # started with a closed descriptor
-        return os.open(os.devnull, os.O_WRONLY)
-
-
-def _enlarge(pipe: int) -> None:
-    """Make the pipe as large as the system allows: C code that holds the GIL while it writes must not fill it."""
-    try:
-        from fcntl import F_SETPIPE_SZ, fcntl
-    except ImportError:
-        return  # not Linux: the size is the system's to choose
-    for size in PIPE_SIZES:
-        try:
-            fcntl(pipe, F_SETPIPE_SZ, size)
-            return
-        except OSError:
-            continue  # more than this user may have
-
-
 def tee(keep: Sink) -> Callable[[], None]:
     """Give each text to `keep`, too, on the thread that writes or reads it; return the undo. Else nobody is asked."""
     if _installed is None:
         return lambda: None
-    channels, *both = _installed
-    write = channels.write
+    outbox, *both = _installed
+    write = outbox.write
 
     def write_and_keep(request: Any, name: str, text: str, *, patient: bool = True) -> None:
         keep(request, name, text)
         write(request, name, text, patient=patient)
 
-    channels.write = write_and_keep  # type: ignore[method-assign]
+    outbox.write = write_and_keep  # type: ignore[method-assign]
     for stream in both:
         stream._write = write_and_keep
 
     def undo() -> None:
-        channels.write = write  # type: ignore[method-assign]
+        outbox.write = write  # type: ignore[method-assign]
         for stream in both:
             if stream._write is write_and_keep:  # else it has retired
                 stream._write = write
@@ -378,19 +264,19 @@ def tee(keep: Sink) -> Callable[[], None]:
     return undo
 
 
-def install(channels: Channels, *, shared: bool = False) -> Callable[[], None]:
+def install(outbox: Outbox, *, shared: bool = False) -> Callable[[], None]:
     """Replace `sys.stdout` and `sys.stderr`; in forked children they write to the descriptors. Return the undo.
 
     `shared`: the program around the kernel keeps them for what it writes itself.
     """
     global _installed
     before = (sys.stdout, sys.stderr)
-    out, err = OutStream("stdout", 1, channels), OutStream("stderr", 2, channels)
+    out, err = OutStream("stdout", 1, outbox), OutStream("stderr", 2, outbox)
     if shared:
-        out, err = SharedStream("stdout", 1, channels, before[0]), SharedStream("stderr", 2, channels, before[1])
+        out, err = SharedStream("stdout", 1, outbox, before[0]), SharedStream("stderr", 2, outbox, before[1])
     sys.stdout, sys.stderr = out, err
-    _installed = channels, out, err
-    in_child: list[Callable[[], None]] = [channels.abandon, out.enter_child, err.enter_child]
+    _installed = outbox, out, err
+    in_child: list[Callable[[], None]] = [outbox.abandon, out.enter_child, err.enter_child]
     os.register_at_fork(after_in_child=lambda: [enter() for enter in in_child])  # Python never forgets this one
 
     def undo() -> None:

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from ipymini.execution.channels import Channels
 from ipymini.execution.lane import Lane
+from ipymini.execution.outbox import Outbox
 from ipymini.frontend.iopub import IOPub
 from ipymini.protocol.messages import Content, Message, Request, error_content, reply_type
 from ipymini.protocol.originals import __builtins__  # noqa: F401
@@ -14,8 +14,8 @@ from ipymini.protocol.originals import __builtins__  # noqa: F401
 class Replies:
     """Makes and sends replies. From any lane's thread."""
 
-    def __init__(self, channels: Channels, iopub: IOPub):
-        self._channels, self._iopub = channels, iopub
+    def __init__(self, outbox: Outbox, iopub: IOPub):
+        self._outbox, self._iopub = outbox, iopub
 
     def encode(
         self, request: Request, content: Content | None, started: datetime
@@ -34,7 +34,7 @@ class Replies:
         """Answer a request on its own channel, to the client that sent it. The I/O thread is woken by what follows."""
         _, frames = self.encode(request, content, datetime.now(UTC))
         if frames is not None:
-            self._channels.put(request.channel, frames)
+            self._outbox.put(request.channel, frames)
 
     def refuse(self, request: Request, content: Content) -> None:
         """Answer a request that no handler will see: busy, the reply, idle."""
@@ -67,4 +67,4 @@ class Replies:
                 "status": content["status"],
             }
         message = Message(reply_type(request.msg_type), content, request.header_json, metadata)
-        return self._channels.encode(request.channel, message, request.identities)
+        return self._outbox.encode(request.channel, message, request.identities)

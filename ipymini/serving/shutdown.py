@@ -17,7 +17,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from ipymini.execution import processes
+from ipymini.execution import processes, sockets
 from ipymini.execution.lane import Lane
 from ipymini.protocol.messages import KernelStopping
 from ipymini.protocol.originals import __builtins__, logger, os, threading  # noqa: F401
@@ -69,7 +69,7 @@ class Shutdown:
         later = self._kernel.channels.later
         later(END_BY, lambda: None if self._lanes_ended else self._end_now())
         later(EXIT_BY, self._end_now)
-        self._kernel.channels.call(self._interrupt_until_ended)
+        self._kernel.outbox.call(self._interrupt_until_ended)
 
     def on_sigterm(self, signum: int, frame: FrameType | None) -> None:
         """Handle SIGTERM and SIGHUP: stop in good order; a cell that runs now has no result, neither ok nor an error.
@@ -78,7 +78,7 @@ class Shutdown:
         notebook for a whole one.
         """
         self.is_terminated = True
-        self._kernel.channels.call(self.stop)
+        self._kernel.outbox.call(self.stop)
 
     def stop_if_asked(self, msg_type: str = "") -> bool:
         """After the reply to a request of this type: stop if that, or a cell, has asked for it; return whether."""
@@ -150,7 +150,7 @@ class Shutdown:
         if end_bridge is not None:
             end_bridge()
         if kernel.owns_process:
-            kernel.channels.keep_frames()
+            sockets.keep_frames()
             atexit._run_exitfuncs()
         self._announce()
         kernel.channels.close()

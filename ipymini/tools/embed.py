@@ -161,7 +161,7 @@ def _on_sigint(kernel: Kernel) -> Callable[[int, FrameType | None], None]:
         if kernel.interrupts.has_work:
             kernel.interrupts.on_sigint(signum, frame)
         elif monotonic() - before < TWICE:
-            kernel.channels.call(kernel.stop)
+            kernel.outbox.call(kernel.stop)
         else:
             before = monotonic()
             os.write(2, b"ipymini: nothing runs; Ctrl-C again ends the kernel\n")
