@@ -43,13 +43,13 @@ class Bridge:
     ):
         """`argv`: options as ipykernel knows them. Start-up files run before this returns, outside of any request."""
         self.iopub = iopub
-        options = startup.Options(argv or [], connection_file)
+        start = _begin(argv or [], connection_file or "")
         restore_other_shell = _set_aside_other_shell()
         try:
             self.shell: ZMQInteractiveShell = ZMQInteractiveShell.instance(
-                config=options.config,
-                ipython_dir=options.ipython_dir,
-                profile_dir=options.profile_dir,
+                config=start.config,
+                ipython_dir=start.directories.ipython_dir,
+                profile_dir=start.directories.profile_dir,
                 user_ns=user_ns,
                 user_module=user_module,
                 kernel=kernel,
@@ -66,7 +66,7 @@ class Bridge:
 
             stdin.unsupported = StdinNotImplementedError
             stdin.meanwhile = self.shell.meanwhile
-        startup.run(self.shell, options)
+        start.run(self.shell)
 
     # ---- execute -----------------------------------------------------------------------
 
@@ -273,6 +273,15 @@ class Bridge:
         """Give back what Python asks for by itself; the last thing to do."""
         for undo in self._undo:
             undo()
+
+
+def _begin(argv: list[str], connection_file: str) -> Any:
+    """Read options and configuration. Only if there is any, IPython's application is imported for it."""
+    if startup.is_plain(argv):
+        return startup.PlainStart(connection_file)
+    from ipymini.ipython.application import IPKernelApp
+
+    return IPKernelApp.of_this_process().configure(argv, connection_file)
 
 
 def _set_aside_other_shell() -> Callable[[], None]:

@@ -17,7 +17,7 @@ import pytest
 from harness import REPOSITORY, free_ports, start_kernel
 
 from ipymini import __main__, __version__
-from ipymini.ipython import startup
+from ipymini.ipython import application
 
 DEADLINE = 30
 
@@ -218,7 +218,7 @@ OPTIONS = [  # what is typed, which setting it makes, what that is
     (["--ignore-cwd"], "ignore_cwd", True),
     (["--no-ignore-cwd"], "ignore_cwd", False),
     (["--ipython-dir=/tmp/there"], "ipython_dir", "/tmp/there"),
-    (["--config=extra.py"], "extra_config_file", ["extra.py"]),
+    (["--config=extra.py"], "extra_config_file", os.path.abspath("extra.py")),
     (["--HistoryManager.hist_file=:memory:"], "HistoryManager.hist_file", ":memory:"),
     (["--InteractiveShell.ast_node_interactivity=all"], "InteractiveShell.ast_node_interactivity", "all"),
     (["--colors=NoColor"], "InteractiveShell.colors", "NoColor"),
@@ -236,15 +236,17 @@ OPTIONS = [  # what is typed, which setting it makes, what that is
 ]  # fmt: skip
 
 
+@pytest.mark.filterwarnings("ignore:.*for containers is deprecated:DeprecationWarning")  # two values in one option
 @pytest.mark.parametrize(
     "typed, setting, value", OPTIONS, ids=lambda one: " ".join(one) if isinstance(one, list) else ""
 )
 def test_an_option_makes_a_setting(typed, setting, value, caplog):
-    options = startup.Options.__new__(startup.Options)
-    options.config = startup.parse(typed)
-    section, _, trait = setting.rpartition(".")
-    found = options.config[section][trait] if section else options.get(trait, [] if isinstance(value, list) else None)
+    app = application.IPKernelApp()
 
+    app.parse_command_line(typed)
+
+    section, _, trait = setting.rpartition(".")
+    found = app.config[section][trait] if section else getattr(app, trait)
     assert (found, caplog.records) == (value, [])
 
 
@@ -252,7 +254,9 @@ def test_an_option_makes_a_setting(typed, setting, value, caplog):
     "typed", ["--debug", "--quiet", "--no-stdout", "--init", "--trio-loop", "--nosep", "--show-config"]
 )
 def test_an_option_without_a_meaning_here_is_accepted(typed, caplog):
-    assert (startup.parse([typed]), caplog.records) == ({}, [])
+    application.IPKernelApp().parse_command_line([typed])
+
+    assert caplog.records == []
 
 
 def test_strange_options_are_warned_of_and_the_kernel_starts(run, tmp_path):

@@ -168,7 +168,7 @@ def test_a_comm_with_a_kernel_of_its_own_speaks_on_that_kernels_wire(beside: Ker
 
 
 def test_nothing_of_it_is_imported_before_it_is_asked_for(own_kernel: KernelUnderTest) -> None:
-    own = "ipymini.compat.ipykernel_classes IPython.core.application ipymini.ipython.magics jupyter_client tornado".split()
+    own = "ipymini.ipython.application ipymini.compat.ipykernel_classes IPython.core.application ipymini.ipython.magics jupyter_client tornado".split()
     code = f"import sys; print(sorted(n for n in sys.modules if n.startswith('ipykernel')), [n for n in {own} if n in sys.modules])"
     names = ["ipykernel", "ipykernel.iostream", "ipykernel.ipkernel", "ipykernel.zmqshell"]
     assert own_kernel.execute(code)[1] == [f"stdout:{names} []\n"]

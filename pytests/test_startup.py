@@ -17,7 +17,7 @@ LATER = (
     "concurrent.futures.process", "multiprocessing", "xml", "http", "urllib.request", "email", "ipykernel.kernelbase", "nbformat",
     "dateutil", "IPython.terminal", "IPython.core.application", "IPython.core.completer", "IPython.core.debugger",
     "IPython.extensions.storemagic", "matplotlib_inline.backend_inline", "ipymini.debug.debugger", "ipymini.tools.kernelspec",
-    "ipymini.ipython.magics", "ipymini.compat.ipykernel_classes", "ipymini.compat.gui", "tkinter",
+    "ipymini.ipython.magics", "ipymini.ipython.application", "ipymini.compat.ipykernel_classes", "ipymini.compat.gui", "tkinter",
 )  # fmt: skip
 
 
@@ -125,12 +125,12 @@ def test_a_read_only_ipython_directory_is_replaced(tmp_path: Path, monkeypatch: 
     access = os.access
     monkeypatch.setattr(os, "access", lambda path, mode: str(path) != str(wanted) and access(path, mode))
 
-    options = startup.Options([], None)
+    made = startup.Directories(startup.ipython_directory()).make()
 
-    assert options.ipython_dir != str(wanted) and os.listdir(wanted) == []
-    assert options.profile_dir.location == os.path.join(options.ipython_dir, "profile_default")
-    assert options.warnings == [
-        f"no IPython directory {str(wanted)!r}: it is read-only; a temporary one takes its place: {options.ipython_dir}"
+    assert made.ipython_dir != str(wanted) and os.listdir(wanted) == []
+    assert made.profile_dir.location == os.path.join(made.ipython_dir, "profile_default")
+    assert made.warnings == [
+        f"no IPython directory {str(wanted)!r}: it is read-only; a temporary one takes its place: {made.ipython_dir}"
     ]
 
 

@@ -1,70 +1,12 @@
-"""ipykernel_classes: what users of ipykernel call and subclass beside kernel and shell. Imported on demand.
+"""ipykernel_classes: the comms and the JSON functions of ipykernel. Imported on demand.
 
 `ipykernel_names` gives these the names that they are known by.
 """
 
-import os
 from typing import Any
 
-from IPython.core.application import BaseIPythonApplication
-from traitlets import default
-from traitlets.config import Config
-
-from ipymini.compat.facade import IPythonKernel
 from ipymini.ipython import comms
 from ipymini.protocol.messages import Content
-
-# ---- ipykernel.kernelapp ----------------------------------------------------------------
-
-
-def _port(channel: str) -> property:
-    return property(lambda self: self.ports[channel])
-
-
-class IPKernelApp(BaseIPythonApplication):
-    """The application that runs this kernel, for who asks for its kernel or its connection file; begins nothing."""
-
-    name = "ipython-kernel"
-    kernel = property(lambda self: IPythonKernel._instance)
-    shell = property(lambda self: self.kernel.shell)
-    session = property(lambda self: self.kernel.session)
-    iopub_socket = property(lambda self: self.kernel.iopub_socket)
-    profile_dir = property(lambda self: self.shell.profile_dir)
-    ipython_dir = property(lambda self: self.shell.ipython_dir)
-    ip = property(lambda self: self.kernel.connection.ip)
-    transport = property(lambda self: self.kernel.connection.transport)
-    ports = property(lambda self: dict(self.kernel.connection.ports))
-    shell_port, iopub_port, stdin_port, control_port, hb_port = map(_port, ("shell", "iopub", "stdin", "control", "hb"))
-    user_ns = property(lambda self: self.kernel.user_ns)
-    iopub_thread = property(lambda self: self.kernel.iopub_thread)
-    control_thread = property(lambda self: self.kernel.control_thread)
-
-    @property
-    def config(self) -> Any:  # type: ignore[override]
-        """What `get_ipython().config` is."""
-        is_ours = self is IPKernelApp._instance  # else, or before that, it would configure itself by all of it
-        return self.kernel.config if is_ours and self.kernel is not None else Config()
-
-    @default("log")
-    def _log_default(self) -> Any:
-        return IPythonKernel.log
-
-    @property
-    def abs_connection_file(self) -> str:
-        """The path of the connection file; "" if there is none."""
-        return str(self.config["IPKernelApp"]["connection_file"])
-
-    connection_file = abs_connection_file
-    connection_dir = property(lambda self: os.path.dirname(self.connection_file))
-
-    def initialize(self, argv: Any = None) -> None:
-        """Do nothing: the kernel runs already."""
-
-    def start(self) -> None:
-        """Do nothing: the kernel runs already."""
-
-
-launch_new_instance = IPKernelApp.launch_instance
 
 # ---- ipykernel.comm ---------------------------------------------------------------------
 

@@ -44,7 +44,7 @@ TABLE = {
     "ipykernel.displayhook": ["ipython.display: ZMQShellDisplayHook"],
     "ipykernel.ipkernel": ["compat.facade: IPythonKernel"],
     "ipykernel.kernelbase": ["compat.facade: Kernel"],
-    "ipykernel.kernelapp": ["compat.ipykernel_classes: IPKernelApp launch_new_instance"],
+    "ipykernel.kernelapp": ["ipython.application: IPKernelApp launch_new_instance"],
     "ipykernel.connect": [CONNECT],
     "ipykernel.comm": ["compat.ipykernel_classes: Comm", "ipython.comms: CommManager=Comms"],
     "ipykernel.comm.comm": ["compat.ipykernel_classes: BaseComm Comm"],
@@ -154,32 +154,32 @@ class Finder:
 FINDER = Finder()
 
 
+class _OnDemand:
+    """Stands where traitlets keeps the process's application, and makes it when it is looked for: that takes 5 ms."""
+
+    def __get__(self, nobody: None, kind: type[Application]) -> Any:
+        try:
+            from ipymini.ipython.application import IPKernelApp
+        except ImportError:  # it is being imported: traitlets looks at every attribute of a class that it makes
+            return None
+        if vars(Application)["_instance"] is self:
+            Application._instance = None
+            IPKernelApp.instance()
+        return kind._instance
+
+
 def _name_application() -> Callable[[], None]:
-    """Let traitlets know of an application, made when somebody asks for it: it takes longer than all else here."""
+    """Let `Application.instance()` return an IPKernelApp; return the undo."""
     if Application.initialized():
         return lambda: None  # it is the embedding program's
-
-    def begin() -> None:
-        for name in ("initialized", "instance"):
-            if name in vars(Application):
-                delattr(Application, name)  # what it has inherited is in force again
-
-    def asked(name: str) -> Any:
-        def first(kind: Any, *arguments: Any, **options: Any) -> Any:
-            begin()
-            from ipymini.compat.ipykernel_classes import IPKernelApp
-
-            IPKernelApp.instance()
-            return getattr(kind, name)(*arguments, **options)
-
-        return classmethod(first)
+    Application._instance = _OnDemand()  # type: ignore[assignment]
 
     def undo() -> None:
-        begin()
-        if "ipymini.compat.ipykernel_classes" in sys.modules:
-            sys.modules["ipymini.compat.ipykernel_classes"].IPKernelApp.clear_instance()
+        if isinstance(vars(Application)["_instance"], _OnDemand):
+            Application._instance = None
+        elif isinstance(Application._instance, sys.modules["ipymini.ipython.application"].IPKernelApp):
+            type(Application._instance).clear_instance()
 
-    Application.initialized, Application.instance = asked("initialized"), asked("instance")  # type: ignore[method-assign]
     return undo
 
 
