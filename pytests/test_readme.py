@@ -1,6 +1,9 @@
 """README says what is true: the requests that are answered, the options, the variables, the files it points to."""
 
 import re
+import runpy
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,8 @@ from ipymini.tools import kernelspec
 REPO = Path(__file__).resolve().parents[1]
 README = (REPO / "README.md").read_text(encoding="utf-8")
 TEXTS = sorted(path for path in [*REPO.glob("*.md"), *(REPO / "docs").glob("*.md")])
+HISTORIES = ("CHANGELOG.md", "DEVLOG.md")  # what they name was there once
+PATH = re.compile(r"[\w.-]+(?:/[\w.-]+)+/?|[\w-]+/")
 
 
 def rows(heading):
@@ -56,3 +61,49 @@ def test_every_file_that_a_text_points_to_exists(path):
     local = {(one or other).partition("#")[0] for one, other in links if "://" not in (one or other)}
 
     assert {link for link in local if link and not (path.parent / link).exists()} == set()
+
+
+def paths(text):
+    """Return what a text names in backticks or in code, and looks like a file or a folder of this repository."""
+    code = re.findall(r"```.*?```|`[^`\n]+`", text, flags=re.DOTALL)
+    words = {word.strip("`'\",;:()") for part in code for word in part.split()}
+    folders = {path.name for place in (REPO, REPO / "ipymini") for path in place.iterdir() if path.is_dir()}
+    of_python = (".py", ".md", ".ipynb", ".toml")
+    found = {word for word in words if PATH.fullmatch(word)}
+    return {word for word in found if word.partition("/")[0] in folders or word.endswith(of_python)}
+
+
+@pytest.mark.parametrize("path", [path for path in TEXTS if path.name not in HISTORIES], ids=lambda path: path.name)
+def test_every_path_that_a_text_names_exists(path):
+    named = paths(path.read_text(encoding="utf-8"))
+
+    assert {one for one in named if not any((place / one).exists() for place in (REPO, REPO / "ipymini"))} == set()
+
+
+def test_the_paths_of_a_text_are_found():
+    text = (
+        "`python pytests/gone.py`, (`execution/lane.py`), `tools/`, `text/html`, `/tmp/x.py`\n```\nrun docs/x.md\n```\n"
+    )
+
+    assert paths(text) == {"pytests/gone.py", "execution/lane.py", "tools/", "docs/x.md"}
+
+
+def test_the_evenings_reading_names_modules_and_the_script_counts_them():
+    script = REPO / "tools" / "lines.py"
+    modules = runpy.run_path(str(script))["evening"]()  # raises for a name that is neither module nor folder
+
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60, check=True)
+
+    counted = done.stdout.partition("the evening's reading\n")[2].splitlines()
+    assert [line.split()[0] for line in counted] == [*modules, "sum"]
+    assert sum(int(line.split()[2].replace(",", "")) for line in counted[:-1]) == int(
+        counted[-1].split()[2].replace(",", "")
+    )
+
+
+def test_the_lines_of_a_module_are_counted_without_blanks_comments_and_docstrings():
+    source = (
+        '"""m: a module.\n\nMore.\n"""\n\nx = 1  # one\n# two\n\ndef f():\n    """Say."""\n    return """a\n\nb"""\n'
+    )
+
+    assert runpy.run_path(str(REPO / "tools" / "lines.py"))["count"](source) == (13, 4)
