@@ -1,16 +1,17 @@
 """docs/architecture.md says what is true: its picture of the imports, its walks and its answers name what is there."""
 
 import ast
+import os
 import re
 import runpy
+from contextlib import contextmanager
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
+from harness import REPOSITORY, start_kernel
 
-REPO = Path(__file__).resolve().parents[1]
-PACKAGE = REPO / "ipymini"
-PAGE = (REPO / "docs" / "architecture.md").read_text(encoding="utf-8")
+PACKAGE = REPOSITORY / "ipymini"
+PAGE = (REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8")
 
 DEFINITION = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 WALKS = ("execute", "print", "interrupt", "input", "debug", "subshell", "shutdown")
@@ -63,7 +64,7 @@ def hops(walk):
 
 
 def test_the_picture_is_what_the_script_prints():
-    script = runpy.run_path(str(REPO / "tools" / "picture.py"))
+    script = runpy.run_path(str(REPOSITORY / "tools" / "picture.py"))
 
     assert script["embedded"]() == script["picture"](), "out of date: run `python tools/picture.py --write`"
 
@@ -106,5 +107,142 @@ def test_each_answer_names_functions_that_are_in_the_code():
 def test_readme_and_this_page_and_one_more_file_answer_each_question():
     answers = [re.findall(r"`([\w.]+)`", row[2]) for row in rows("## Six questions")]
 
-    assert "(docs/architecture.md#six-questions)" in (REPO / "README.md").read_text(encoding="utf-8")
+    assert "(docs/architecture.md#six-questions)" in (REPOSITORY / "README.md").read_text(encoding="utf-8")
     assert [len({module_of(name)[0] for name in names}) for names in answers] == [1] * 6
+
+
+# ---- what a kernel does when it serves the requests of the walks --------------------------------
+
+
+@contextmanager
+def start_recorded(folder):
+    """Start a kernel; yield it and a function: what has happened since its last call, as (event, function, thread)."""
+    recording = os.pathsep.join([str(REPOSITORY / "pytests" / "recording"), str(REPOSITORY)])
+    threads = {name_of_thread(row[1]): row[0] for row in rows("## Threads")}
+    calls = folder / "calls"
+    with start_kernel(env={"PYTHONPATH": recording, "CALLS": str(calls)}) as kernel, calls.open() as file:
+
+        def since():
+            if kernel.manager.is_alive():  # when it has answered this, all that came before has returned
+                kernel.reply(kernel.send("kernel_info_request", channel="control"))
+            lines = [line.split(" ", 2) for line in file.read().splitlines()]
+            return [(event, function, threads.get(name_of_thread(thread))) for event, function, thread in lines]
+
+        yield kernel, since
+
+
+@pytest.fixture(scope="module")
+def shared_recorded(tmp_path_factory):
+    with start_recorded(tmp_path_factory.mktemp("recorded")) as recorded:
+        yield recorded
+
+
+@pytest.fixture
+def recorded(shared_recorded):
+    """The module's kernel, all of whose calls so far have been read."""
+    kernel, since = shared_recorded
+    kernel.execute("1 + 1")
+    since()
+    return kernel, since
+
+
+def name_of_thread(text):
+    """Return a thread's name without backticks, and without the id of a subshell."""
+    name = re.sub(r"-[0-9a-f]{4}$", "", text.strip("`"))
+    return "MainThread" if name == "the process's main thread" else name
+
+
+def missing(walk, events):
+    """Return the first hop of a walk that is not running at any time after the one before it began; None: none is."""
+    began = 0
+    for hop in hops(walk):
+        for place in range(began, len(events)):
+            if events[place][1:] == (hop["name"], hop["thread"]):
+                break
+        else:
+            return hop["name"]
+        if events[place][0] == "call":
+            began = place + 1
+    return None
+
+
+def computing(kernel, code="while True: pass"):
+    """Send a cell that runs until it is interrupted; return its id, when it runs."""
+    msg_id = kernel.send("execute_request", code=f"print('runs')\n{code}")
+    kernel.wait_for("iopub", "stream", msg_id=msg_id)
+    return msg_id
+
+
+def test_a_kernel_goes_the_walk_of_execute(recorded):
+    kernel, since = recorded
+
+    kernel.execute("1 + 1")
+
+    assert missing("execute", since()) is None
+
+
+def test_a_kernel_goes_the_walk_of_print(recorded):
+    kernel, since = recorded
+
+    assert kernel.execute("print('hi')")[1] == ["stdout:hi\n"]
+
+    assert missing("print", since()) is None
+
+
+def test_a_kernel_goes_the_walk_of_interrupt(recorded):
+    kernel, since = recorded
+    cell = computing(kernel)
+    since()
+
+    kernel.ask_to_interrupt()
+
+    assert kernel.reply(cell)["ename"] == "KeyboardInterrupt"
+    assert missing("interrupt", since()) is None
+
+
+def test_a_kernel_goes_the_walk_of_input(recorded):
+    kernel, since = recorded
+    cell = kernel.send("execute_request", code="input('name? ')", allow_stdin=True)
+
+    kernel.answer_input("Ann")
+
+    assert kernel.outputs(cell)[2:] == ["execute_result:'Ann'", "status:idle"]
+    assert missing("input", since()) is None
+
+
+def test_a_kernel_goes_the_walk_of_debug(recorded):
+    kernel, since = recorded
+
+    def ask(command, **arguments):
+        content = {"type": "request", "seq": 1, "command": command, "arguments": arguments}
+        asked = kernel.send("debug_request", channel="control", **content)
+        kernel.outputs(asked)
+        return kernel.reply(asked)["success"]
+
+    assert (ask("initialize"), ask("attach")) == (True, True)
+    since()
+
+    assert ask("setDebuggerProperty") is True
+
+    assert missing("debug", since()) is None
+
+
+def test_a_kernel_goes_the_walk_of_subshell(recorded):
+    kernel, since = recorded
+    subshell_id = kernel.reply(kernel.send("create_subshell_request", channel="control"))["subshell_id"]
+
+    cell = kernel.send("execute_request", code="1 + 1", header={"subshell_id": subshell_id})
+
+    assert kernel.outputs(cell)[2:] == ["execute_result:2", "status:idle"]
+    assert missing("subshell", since()) is None
+
+
+def test_a_kernel_goes_the_walk_of_shutdown(tmp_path):
+    with start_recorded(tmp_path) as (kernel, since):
+        computing(kernel)
+        since()
+
+        kernel.reply(kernel.send("shutdown_request", channel="control", restart=False))
+        kernel.manager.provisioner.process.wait(20)
+
+        assert missing("shutdown", since()) is None
