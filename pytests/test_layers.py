@@ -1,4 +1,4 @@
-"""The floors: imports go down only, and each outside package has its own folders. docs/architecture.md draws the same."""
+"""The layers: imports go down only, and each outside package has its own folders. docs/architecture.md draws the same."""
 
 import ast
 import re
@@ -10,15 +10,10 @@ import pytest
 from ipymini.execution import stacks
 
 PACKAGE = Path(__file__).resolve().parents[1] / "ipymini"
+PAGE = (PACKAGE.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
 
-FLOORS = [
-    {"protocol"},
-    {"execution"},
-    {"frontend", "remote"},
-    {"ipython", "debug", "compat"},
-    {"top", "serving", "tools"},
-]
-FLOOR = {folder: number for number, folders in enumerate(FLOORS) for folder in folders}
+LAYERS = [{"protocol"}, {"execution"}, {"frontend", "remote"}, {"ipython", "debug", "compat"}, {"top", "tools"}]
+LAYER = {folder: number for number, folders in enumerate(LAYERS) for folder in folders}
 
 # Who may import what does not come with Python: folders, or single modules.
 OUTSIDE = {
@@ -64,7 +59,7 @@ def tree(module):
 
 def folder_of(module):
     first = module.partition(".")[0]
-    return first if first in FLOOR else "top"
+    return first if first in LAYER else "top"
 
 
 def for_the_type_checker(node):
@@ -99,25 +94,31 @@ def allowed(module, places):
     return bool({module, folder_of(module)} & places)
 
 
-def test_every_folder_stands_on_a_floor():
+def test_every_folder_belongs_to_a_layer():
     folders = {path.name for path in PACKAGE.iterdir() if path.is_dir() and path.name != "__pycache__"}
 
-    assert folders | {"top"} == set(FLOOR)
+    assert folders | {"top"} == set(LAYER)
+
+
+def test_the_architecture_page_shows_these_layers():
+    shown = re.findall(r"^\| (\d) \| ([^|]+) \|", PAGE, flags=re.MULTILINE)
+
+    expected = [(str(number), folders) for number, folders in enumerate(LAYERS)]
+    assert [(number, set(re.findall(r"\w+(?=/)|top", folders))) for number, folders in shown] == expected[::-1]
 
 
 def test_the_architecture_page_shows_each_module_in_its_folder():
-    page = (PACKAGE.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
-    shown = re.findall(r"^\| (\w+) \| `(\w+)` \|", page, flags=re.MULTILINE)
+    shown = re.findall(r"^\| (\w+) \| `(\w+)` \|", PAGE, flags=re.MULTILINE)
 
-    expected = [(folder_of(module), module.rpartition(".")[2]) for module in MODULES if module not in {"", *FLOOR}]
+    expected = [(folder_of(module), module.rpartition(".")[2]) for module in MODULES if module not in {"", *LAYER}]
     assert sorted(shown) == sorted(expected)
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_imports_go_down_the_floors(module):
-    floor = FLOOR[folder_of(module)]
+def test_imports_go_down_the_layers(module):
+    layer = LAYER[folder_of(module)]
 
-    assert [other for other in imported(module, typing_too=True) if FLOOR[folder_of(other)] > floor] == []
+    assert [other for other in imported(module, typing_too=True) if LAYER[folder_of(other)] > layer] == []
 
 
 def test_no_module_imports_itself_through_others():
