@@ -37,8 +37,9 @@ def count(source: str) -> tuple[int, int]:
         if token.type not in SILENT:
             with_tokens.update(range(token.start[0], token.end[0] + 1))
     for node in ast.walk(ast.parse(source)):
-        documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-        if documented and ast.get_docstring(node) is not None:
+        if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        if ast.get_docstring(node) is not None:
             with_tokens.difference_update(range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1))
     return len(texts), sum(1 for line in with_tokens if texts[line - 1].strip())
 
