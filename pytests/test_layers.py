@@ -12,7 +12,13 @@ from ipymini.execution import stacks
 PACKAGE = Path(__file__).resolve().parents[1] / "ipymini"
 PAGE = (PACKAGE.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
 
-LAYERS = [{"protocol"}, {"execution"}, {"frontend", "remote"}, {"ipython", "debug", "compat"}, {"top", "tools"}]
+LAYERS = [
+    {"protocol"},
+    {"execution"},
+    {"frontend", "remote"},
+    {"ipython", "debug", "compat"},
+    {"top", "serving", "tools"},
+]
 LAYER = {folder: number for number, folders in enumerate(LAYERS) for folder in folders}
 
 # Who may import what does not come with Python: folders, or single modules.
