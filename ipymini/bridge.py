@@ -110,10 +110,10 @@ class Bridge:
                 # Before the cell's first line or after its last.
                 result, expressions = self._escaped(code, options, error), {}
                 if is_stored and run.execution_count == cell.number and not _is_blank(code):
-                    run.execution_count += 1  # execute_input has given the number away
+                    run.execution_count += 1  # execute_input has used the number
             reply = self._reply(run, cell, result, expressions)
             if silent:
-                reply["execution_count"] -= 1  # the last one given away: qtconsole's first prompt is the next
+                reply["execution_count"] -= 1  # the last number that was used: qtconsole's first prompt is the next
             return reply
         finally:
             run.cells.pop(request, None)
@@ -133,7 +133,7 @@ class Bridge:
             result = await shell.run_cell_async(
                 code, transformed_cell=transformed, preprocessing_exc_tuple=failed, **options
             )
-        except BaseException as error:  # an interrupt inside IPython's own frames; the cell has failed, we have not
+        except BaseException as error:  # an interrupt inside IPython's own frames: the cell has failed
             result = self._escaped(code, options, error)
         if os.getpid() != process:
             _leave_child(result)
@@ -148,7 +148,7 @@ class Bridge:
     def _escaped(self, code: str, options: Content, error: BaseException) -> Any:
         """Show an error that got past IPython; return the result that it did not make.
 
-        An interrupt that came when the cell had failed, and had said so, changes nothing.
+        An interrupt that came after the cell had failed and shown its error changes nothing.
         """
         about = {"raw_cell": code, "shell_futures": True, "transformed_cell": code, **options}
         info = ExecutionInfo(**{name: value for name, value in about.items() if name in _INFO})  # type: ignore[no-untyped-call]
@@ -264,13 +264,13 @@ class Bridge:
         self.shell.close_run(subshell_id)
 
     def shutdown(self) -> None:
-        """Write the history. The shell goes on working: exit functions of the user's may need it."""
+        """Write the history. The shell still works afterwards: the user's exit functions may need it."""
         for run in (self.shell._main_run, *self.shell._runs.values()):
             run.history.end_session()
         self.shell._main_run.history.close()
 
     def uninstall(self) -> None:
-        """Give back what Python asks for by itself; the last thing to do."""
+        """Undo what the shell has set in Python itself. The last thing to do."""
         for undo in self._undo:
             undo()
 
@@ -303,7 +303,7 @@ def _is_blank(code: str) -> bool:
 
 
 def _leave_child(result: Any) -> None:
-    """A cell has forked, and this is the child: it must not go on as a second kernel."""
+    """End this process: a cell has forked it, and it must not go on as a second kernel."""
     error = result.error_in_exec
     code = error.code if isinstance(error, SystemExit) else (1 if error is not None else 0)
     if code is not None and not isinstance(code, int):

@@ -38,7 +38,7 @@ def handles(msg_type: str, *, on: str | tuple[str, ...]) -> Callable[[Handler], 
 
 @handles("kernel_info_request", on=BOTH)
 async def kernel_info_request(kernel: "Kernel", request: Request) -> Content:
-    """Who we are. Spec: "Kernel info". Answered before IPython has been imported."""
+    """What this kernel is. Spec: "Kernel info". Answered before IPython has been imported."""
     return kernel_info()
 
 

@@ -171,7 +171,7 @@ def test_a_callback_that_exits_is_shown_and_the_windows_live(windows: KernelUnde
 def test_a_toolkit_that_always_fails_is_served_no_more(windows: KernelUnderTest) -> None:
     code = "def fail(seconds):\n    raise OSError('no display any more')\nfake.pump = fail"
     windows.send("execute_request", code=code)
-    windows.wait_for("iopub", "stream", text="It is served no more")
+    windows.wait_for("iopub", "stream", text="It is not served any more")
 
     assert windows.execute("fake.closed")[1] == ["execute_result:True"]
 

@@ -1,13 +1,13 @@
-"""gui: lets the windows of GUI toolkits live while the kernel waits. Draws nothing, and runs no loop of theirs.
+"""gui: serves the windows of GUI toolkits while the kernel waits. Draws nothing, and never runs their own loops.
 
-Theory. A toolkit handles its events when somebody asks it to, as a rule its own main loop. The main lane's thread has
-a loop already, asyncio's, which must go on for tasks and requests. So that one asks: `Pump` calls `Toolkit.pump`
-every INTERVAL seconds, for SLICE seconds at most. That is between cells, and while a cell awaits; `input()` asks too
-(see `stdin`). While nothing is enabled there is no pump, no timer, and this module is not imported.
+Theory. A toolkit handles its events when somebody asks it to, usually its own main loop. The main lane's thread runs
+asyncio's loop already, which must go on for tasks and requests. So a timer of that loop asks: `Pump` calls
+`Toolkit.pump` every INTERVAL seconds, for SLICE seconds at most, between cells and while a cell awaits. `input()` asks,
+too (see `stdin`). While no toolkit is enabled there is no timer, and this module is not imported.
 
 Interrupts. A callback that the pump runs can be interrupted: `turn` is a door. A cell may also run the toolkit's loop
-itself (`plt.show(block=True)`, `root.mainloop()`, `app.exec()`). That is C code, in which Python handles no signals
-unless it comes by. So each toolkit has a timer that makes its loop turn round every TICK seconds. A KeyboardInterrupt
+itself (`plt.show(block=True)`, `root.mainloop()`, `app.exec()`). That is C code: Python handles signals only when a
+callback runs. So each toolkit has a timer with a callback every TICK seconds. A KeyboardInterrupt
 that strikes inside a callback is swallowed there by the toolkit, which shows it; `pass_on` leaves the toolkit's loop
 and has it raised once more, in the cell.
 
@@ -33,7 +33,7 @@ INTERVAL = 0.015  # seconds between two turns of the pump: windows follow the mo
 SLICE = 0.01  # seconds after which a turn ends although more events wait: requests come first
 TICK = 0.05  # seconds after which a loop that a cell runs looks for interrupts
 PROBE = 60.0  # seconds that a new process has for importing Qt and reaching the display
-TOO_MANY = 5  # failed turns in a row that end the pump: the toolkit has lost its display, say
+TOO_MANY = 5  # failed turns in a row that end the pump: the display may be gone
 
 NO_LOOP = frozenset("none inline nbagg webagg notebook ipympl widget agg asyncio".split())  # need no pump
 QT_BINDINGS = {"qt5": ("PyQt5", "PySide2"), "qt6": ("PyQt6", "PySide6"), "qt": ("PyQt6", "PySide6", "PyQt5", "PySide2")}
@@ -86,7 +86,7 @@ class Tk(Toolkit):
 
 
 def _reporting(report: Callable[..., None]) -> Callable[..., None]:
-    """Wrap tkinter's report of a callback's exception: a KeyboardInterrupt goes where all others of them go."""
+    """Wrap tkinter's report of a callback's exception: a KeyboardInterrupt goes to `sys.excepthook`."""
 
     def report_callback_exception(root: Any, kind: type[BaseException], error: BaseException, trace: Any) -> None:
         if issubclass(kind, KeyboardInterrupt):
@@ -113,7 +113,7 @@ class Qt(Toolkit):
             _probe(f"from {package} import QtWidgets; QtWidgets.QApplication([])", package)
             self._app = Qt._app = widgets.QApplication(["ipymini"])
             # Else Qt posts a Quit as its last window closes in `exec`; a turn of ours may meet that, when `exec` has
-            # ended, and from then on every QEventLoop (`plt.pause`, dialogs) returns at once. See it by the tests.
+            # ended, and from then on every QEventLoop (`plt.pause`, dialogs) returns at once. The tests show it.
             self._app.setQuitOnLastWindowClosed(False)
             self._app.lastWindowClosed.connect(self._quit_if_running)
         loop: Any = self._core.QEventLoop
@@ -177,7 +177,7 @@ def _qt_binding(name: str) -> str:
 
 
 def _probe(code: str, what: str) -> None:
-    """Try it in another process: Qt aborts its process where it finds no display, or misses a library for it."""
+    """Run code in another process: Qt aborts its process if it finds no display, or lacks a library for it."""
     if not sys.executable:
         return
     try:
@@ -187,7 +187,7 @@ def _probe(code: str, what: str) -> None:
     except subprocess.TimeoutExpired:
         raise UsageError(f"{what} did not reach a display within {PROBE:.0f} s") from None
     if done.returncode != 0:
-        raise UsageError(f"{what} finds no display, or misses a library for it: {done.stderr.strip()[-800:]}")
+        raise UsageError(f"{what} finds no display, or lacks a library for it: {done.stderr.strip()[-800:]}")
 
 
 _toolkits: dict[str, Callable[[str], Toolkit]] = {"tk": Tk, "qt": Qt, "qt5": Qt, "qt6": Qt}
@@ -198,40 +198,34 @@ def register(name: str, make: Callable[[str], Toolkit]) -> None:
     _toolkits[name] = make
 
 
-def check(name: str, lane: Lane | None) -> None:
-    """Raise UsageError if there is no such GUI, or if it needs a pump and the caller is not on the main thread."""
-    if name in NO_LOOP:
-        return
+def change(pump: "Pump | None", name: str | None, lane: Lane | None) -> "Pump | None":
+    """Enable the toolkit of this name in the place of the one that `pump` serves; None: none. Return the new pump.
+
+    Raises UsageError, and changes nothing, if there is no such toolkit, if it does not work, or if the caller is not on
+    the main thread. Any thread can disable one.
+    """
+    toolkit = _ready(name, lane) if name is not None and name not in NO_LOOP else None
+    if pump is not None:
+        pump.stop()
+    return Pump(toolkit, lane) if toolkit is not None and lane is not None else None
+
+
+def _ready(name: str, lane: Lane | None) -> Toolkit:
     if name not in _toolkits:
         names = sorted({*_toolkits, *NO_LOOP})
         raise UsageError(f"Invalid GUI request {name!r}, valid ones are:{names}; add others with ipymini.gui.register")
     if lane is None or (lane.ident or threading.main_thread().ident) != threading.get_ident():
         raise UsageError(f"GUI toolkits belong to the main thread: enable {name!r} in a cell of the main shell")
-
-
-def change(pump: "Pump | None", name: str | None, lane: Lane | None) -> "Pump | None":
-    """Enable the toolkit of this name in the place of the one that `pump` serves; None: none. Return the new pump.
-
-    Raises UsageError; then everything is as it was. To disable one works on any thread.
-    """
-    check(name or "none", lane)
-    toolkit = None
-    if name is not None and name not in NO_LOOP:
-        try:
-            toolkit = _toolkits[name](name)
-        except UsageError:
-            raise
-        except Exception as error:  # an import, a display, a version: each toolkit has its own
-            raise UsageError(f"GUI {name!r} cannot be enabled: {type(error).__name__}: {error}") from error
-    if pump is not None:
-        pump.stop()
-    if toolkit is None or lane is None:
-        return None
-    return Pump(toolkit, lane)
+    try:
+        return _toolkits[name](name)
+    except UsageError:
+        raise
+    except Exception as error:  # an import, a display, a version: each toolkit has its own
+        raise UsageError(f"GUI {name!r} cannot be enabled: {type(error).__name__}: {error}") from error
 
 
 class Pump:
-    """Asks a toolkit, now and then, to handle its events, until `stop`. On the main lane's thread but for `stop`."""
+    """Asks a toolkit every INTERVAL seconds to handle its events, until `stop`. On the main lane's thread."""
 
     def __init__(self, toolkit: Toolkit, lane: Lane):
         self.toolkit = toolkit
@@ -242,7 +236,7 @@ class Pump:
         lane.soon(self._on_loop)
 
     def stop(self) -> None:
-        """Ask no more. Any thread."""
+        """Stop asking. Any thread."""
         if self.is_mine:
             self.toolkit.close()
         elif not self._stopped:
@@ -279,11 +273,14 @@ class Pump:
         """Let the toolkit handle what waits, and show its errors. Passes a KeyboardInterrupt on."""
         try:
             self.toolkit.pump(SLICE)
-        except (Exception, SystemExit) as error:  # a "Quit" button ends no kernel
+        except (Exception, SystemExit) as error:  # a "Quit" button does not end the kernel
             sys.excepthook(type(error), error, error.__traceback__)
             self._failures += 1
             if self._failures >= TOO_MANY:
-                print("The GUI has failed too often in a row. It is served no more; %gui enables it.", file=sys.stderr)
+                print(
+                    f"The GUI failed {TOO_MANY} times in a row. It is not served any more: %gui enables it again.",
+                    file=sys.stderr,
+                )
                 self.stop()
         else:
             self._failures = 0

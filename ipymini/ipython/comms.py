@@ -26,7 +26,7 @@ class Comm(BaseComm):
     """A comm whose messages leave on iopub, caused by the current request."""
 
     kernel: Any = None
-    # Each comm has its own; on the class for who takes it for a spec.
+    # Each comm has its own; these are for mocks that take the class for a spec.
     comm_id, target_name, target_module, topic, primary = "", "comm", None, b"", True
     _send: Callable[..., None] | None = None  # IOPub.send; set by `install`, for the whole process
 
@@ -37,7 +37,7 @@ class Comm(BaseComm):
     ) -> None:
         """Publish a comm message."""
         if Comm._send is None:
-            return  # the kernel has ended; a comm that is collected afterwards says goodbye to nobody
+            return  # the kernel has ended, and a comm is collected afterwards
         content = {"data": {} if data is None else data, "comm_id": self.comm_id, **keys}
         request = context.current()
         self._subshell_id = request.subshell_id if request is not None else None
@@ -53,7 +53,7 @@ class Comms(CommManager):
     """The comms and targets of this process; `comm.get_comm_manager()` returns it."""
 
     kernel: Any = None
-    comms: Any = None  # these two: as with a comm
+    comms: Any = None  # these two: also for mocks
     targets: Any = None
     asked: OrderedDict[str, str | None] = OrderedDict()  # questions without an answer yet, and which subshell asked
 
@@ -84,7 +84,7 @@ class Comms(CommManager):
         try:
             getattr(self, request.msg_type)(None, None, message)
         except (Exception, KeyboardInterrupt):
-            raise  # not of a callback: the `comm` package has said those; or an interrupt
+            raise  # not of a callback, whose errors the `comm` package shows; or an interrupt
         except BaseException:  # `sys.exit()`, say
             _log.error("Exception in %s", request.msg_type, exc_info=True)
             if request.msg_type == "comm_open" and (opened := self.comms.get(message["content"]["comm_id"])):
@@ -108,7 +108,7 @@ def _question(data: Any) -> str | None:
 
 
 def _frozen(buffer: Any) -> Any:
-    """Return what stays as it is until it has been sent: an array's memory may change before that."""
+    """Return a buffer that nobody changes until it has been sent: a copy, if need be."""
     view = memoryview(buffer)
     return view if view.readonly and view.contiguous else view.tobytes()
 
@@ -117,7 +117,7 @@ class Guarded(ModuleType):
     """The `comm` package, which does not let ipykernel take its entry points over.
 
     ipykernel does that when `ipykernel.ipkernel` is imported, and sends the comms of its own kernel, which does not
-    run: all widgets would be silently dead from then on. Others may set what they like.
+    run: no widget would work from then on. Others may replace them.
     """
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -120,7 +120,7 @@ class CellCompiler(CachingCompiler):
             return super().ast_parse(source, filename, symbol)
 
     def __call__(self, source: Any, filename: str, symbol: str, **options: Any) -> Any:
-        """Compile. The trees that a magic has parsed and calls `<timed exec>` or so get a name that has their lines."""
+        """Compile. Trees that a magic has parsed and calls `<timed exec>` get a file name that has their lines."""
         if filename[:1] == "<" and isinstance(source, ast.AST):
             filename = self.cache(self._thread.parsed, self._thread.number)
         return super().__call__(source, filename, symbol, **options)

@@ -41,7 +41,7 @@ def _under(place: int) -> Any:
 
 
 class _OfThread(threading.local):
-    """What each thread has of its own: the functions that change or keep back what it displays."""
+    """The hooks of each thread: functions that change or keep back what it displays."""
 
     def __init__(self) -> None:
         self.hooks: list[Hook] = []
@@ -99,7 +99,7 @@ class Speaker:
 
 
 class ZMQShellDisplayHook(Speaker, DisplayHook):
-    """What `sys.displayhook` is, for all lanes and for good."""
+    """`sys.displayhook`, one for all lanes."""
 
     shell: Any
 
@@ -136,7 +136,7 @@ class ZMQShellDisplayHook(Speaker, DisplayHook):
 
     @property
     def prompt_count(self) -> int:
-        """The number that execute_input carried: it stands for this cell also when nothing is stored."""
+        """The count in execute_input: the number of this cell also if nothing is stored."""
         return int(self.shell.cell.number)
 
     @property
@@ -165,13 +165,13 @@ class ZMQShellDisplayHook(Speaker, DisplayHook):
         return ";" in code and bool(self.semicolon_at_end_of_expression(code))
 
     def check_for_underscore(self) -> None:
-        """Take our `_` away where gettext has put its own into builtins."""
+        """Remove our `_` if gettext has put its own into builtins."""
         run = self.shell.run
         if "_" in builtins.__dict__ and run.names.get("_") is run.unders[0]:
             run.names.pop("_", None)
 
     def update_user_ns(self, result: Any) -> None:
-        """Store a result as `_`, `_5` and `Out[5]` of the run, unless the user has taken `_` for himself."""
+        """Store a result as `_`, `_5` and `Out[5]` of the run, unless the user has assigned to `_`."""
         run, cell = self.shell.run, self.shell.cell
         outs, hidden = run.history.output_hist, self.shell.user_ns_hidden
         if not self.cache_size or result is outs or not cell.is_recorded:
@@ -204,7 +204,7 @@ class ZMQShellDisplayHook(Speaker, DisplayHook):
             history.output_hist_reprs[number] = text
 
     def cull_cache(self) -> None:
-        """Forget the oldest results, a fifth of them: `cache_size` is reached."""
+        """Forget the oldest fifth of the results: `cache_size` is reached."""
         run = self.shell.run
         outs = run.history.output_hist
         for number in sorted(outs)[: max(int(len(outs) * self.cull_fraction), 2)]:
@@ -254,7 +254,7 @@ class ZMQDisplayPublisher(Speaker, DisplayPublisher):
         self._keep_no_text = streams.tee(self._keep_text) if is_on else lambda: None
 
     def _keep_text(self, request: Any, name: str, text: str) -> None:
-        """Keep what a cell prints while it runs: its beginning. Any thread; takes no lock."""
+        """Keep the beginning of what a cell prints while it runs. Any thread; takes no lock."""
         with context.handling(request):
             run = self.shell.run
         cell = run.cells.get(request)

@@ -1,4 +1,4 @@
-"""execution_magics: IPython's `%time`, `%timeit`, `%prun`, `%debug`, where cells await, and with their code's lines.
+"""execution_magics: `%time` and `%timeit` of code that awaits; `%prun` and `%debug` that show lines. Runs no cells.
 
 IPython's `%time` and `%timeit` are functions, which cannot await. In a cell whose `%time` has code that awaits,
 `awaited` makes the call an awaited one, and the rest of the cell is as it was: `x = %time await f()`, in `async def`
@@ -24,7 +24,7 @@ _TIMER = """async def inner(_it, _timer):
         pass
     return _timer() - _start
 """
-_SETUP, _LOOP = 0, 2  # its statements that stand for the user's
+_SETUP, _LOOP = 0, 2  # indices of the two statements that the user's replace
 
 
 class ExecutionMagics(execution.ExecutionMagics):
@@ -92,7 +92,7 @@ class ExecutionMagics(execution.ExecutionMagics):
         clock = time.time if "t" in options else time.process_time if "c" in options else timeit.default_timer
         number = int(options.get("n", 0))
         if not number:
-            for number in (10**power for power in range(10)):  # until it takes long enough to be measured
+            for number in (10**power for power in range(10)):  # until it is long enough to be measured
                 if await made["inner"](itertools.repeat(None, number), clock) >= 0.2:
                     break
         runs = [await made["inner"](itertools.repeat(None, number), clock) for _ in range(int(options.get("r", 7)))]
@@ -124,7 +124,7 @@ class ExecutionMagics(execution.ExecutionMagics):
         try:
             return self.shell.compile(self.shell.compile.ast_parse(code), "<string>", "exec")
         except SyntaxError:
-            return code  # who runs it says so
+            return code  # to fail when it runs
 
 
 def awaited(shell: Any, code: str) -> str:

@@ -1,4 +1,4 @@
-"""magics: the magic commands that a kernel has and plain IPython has not, or has otherwise. Imported at first use.
+"""magics: the magic commands that need a kernel, or do something else in one. Imported at first use.
 
 Their texts follow what users of notebooks know; the docstrings are what `%magic?` shows.
 """
@@ -45,7 +45,7 @@ class KernelMagics(Magics):
 
     @line_magic
     def gui(self, arg_s: str) -> None:
-        """Let windows of a GUI toolkit live between cells and while a cell waits: `%gui qt`; `%gui` ends it.
+        """Serve the windows of a GUI toolkit between cells and while a cell waits: `%gui qt`; `%gui` ends it.
 
         %gui [tk | qt | qt5 | qt6 | asyncio | none]
 
@@ -54,11 +54,11 @@ class KernelMagics(Magics):
         try:
             self.shell.enable_gui(arg_s.strip() or None)
         except UsageError as error:
-            print(f"ERROR:root:{error}", file=sys.stderr)  # as IPython, whose cell succeeds, too
+            print(f"ERROR:root:{error}", file=sys.stderr)  # as IPython does it: the cell succeeds
 
     @line_magic
     def clear(self, arg_s: str) -> None:
-        """Clear the terminal that the frontend is, if it is one."""
+        """Clear the frontend, if it is a terminal."""
         self.shell.system("clear" if os.name == "posix" else "cls")
 
     @line_magic

@@ -77,7 +77,7 @@ class ZMQInteractiveShell(ShowsTracebacks, RunsCommands, QuickShell):
 
     def __init__(self, **traits: Any):
         self._main_run = Run()
-        self._runs: dict[str, Run] = {}  # replaced under the lock, never changed: all lanes read it bare
+        self._runs: dict[str, Run] = {}  # replaced under the lock, never changed: lanes read it without
         self._runs_lock = allocate_lock()
         self._process = os.getpid()
         super().__init__(**traits)
@@ -85,20 +85,20 @@ class ZMQInteractiveShell(ShowsTracebacks, RunsCommands, QuickShell):
         self._is_ready = True
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return get_ipython, ()  # a pickle or a copy of whatever holds the shell means the shell of where it is loaded
+        return get_ipython, ()  # unpickled or copied, it is the shell of that process
 
     # ---- runs ------------------------------------------------------------------------
 
     @property
     def run(self) -> Run:
-        """The run of the request that caused what runs now."""
+        """The run of the request that has caused what runs now."""
         request = context.current()
         subshell_id = request.header.get("subshell_id") if request is not None else None
         return self._runs.get(subshell_id, self._main_run) if subshell_id else self._main_run
 
     @property
     def cell(self) -> Cell:
-        """The cell that caused what runs now; if it has ended, one that stands for it."""
+        """The cell that has caused what runs now; a new Cell if that one has ended."""
         run = self.run
         return run.cells.get(context.current()) or Cell(run.execution_count - 1, is_recorded=False)
 
@@ -122,13 +122,13 @@ class ZMQInteractiveShell(ShowsTracebacks, RunsCommands, QuickShell):
             run.history.end_session()
 
     def name_inputs(self, history: History, names: Content) -> None:
-        """Put `_i` and its kin where the run of this history has its names."""
+        """Store `_i`, `_ii` and so on among the names of the run that has this history."""
         for run in (self._main_run, *self._runs.values()):
             if run.history is history:
                 run.names.update(names)
 
     def init_user_ns(self) -> None:
-        """Fill the namespace. `In` and `Out` in it are the main run's, whichever run resets it."""
+        """Fill the namespace. `In` and `Out` are always those of the main run, also if a subshell resets it."""
         super().init_user_ns()
         main = self._main_run
         main.name_history()
@@ -223,7 +223,7 @@ class ZMQInteractiveShell(ShowsTracebacks, RunsCommands, QuickShell):
         for key, expression in (expressions or {}).items():
             try:
                 bundle = self._format_user_obj(self.ev(expression))
-                wire.dumps(bundle)  # what JSON cannot hold is this expression's error, not the whole reply's
+                wire.dumps(bundle)  # fails here, not when the whole reply is encoded
                 out[key] = bundle
             except BaseException:
                 out[key] = self._user_obj_error()
@@ -247,17 +247,17 @@ class ZMQInteractiveShell(ShowsTracebacks, RunsCommands, QuickShell):
             nonlocal show
             forget_sources()
             sys.displayhook, sys.excepthook = before
-            show = before[1]  # each thread keeps the hook that was there when it was made, and would keep all of us
+            show = before[1]  # threads keep the hook that was there when they were made
             self.builtin_trap.deactivate()
             for name in ("display", "__IPYTHON__"):
                 builtins.__dict__.pop(name, None)
             self.restore_sys_module_state()
             type(self).clear_instance()
-            # At exit it would empty the namespace, which is the embedding program's, and till then keep all of us.
+            # At exit it would empty the namespace, which is the embedding program's, and keep the shell till then.
             atexit.unregister(self.atexit_operations)
             self._atexit_once_called = True
             if hasattr(self, "tempfiles"):  # else the exit functions have run
-                self.atexit_operations()  # what is left of it: remove them
+                self.atexit_operations()  # now it only removes the temporary files
 
         return undo
 
@@ -265,7 +265,7 @@ class ZMQInteractiveShell(ShowsTracebacks, RunsCommands, QuickShell):
 
     def set_next_input(self, text: str, replace: bool = False) -> None:
         """Propose the code of the next cell; the last proposal counts."""
-        if not isinstance(text, str):  # it would be the reply that cannot be sent
+        if not isinstance(text, str):  # else the reply could not be encoded
             raise TypeError(
                 f"expected the code of a cell as a str, a {tracebacks.name_of(type(text))} came: convert it first"
             )
@@ -294,7 +294,7 @@ class ZMQInteractiveShell(ShowsTracebacks, RunsCommands, QuickShell):
         return execution_magics.awaited(self, code)
 
     def await_magic(self, name: str, line: str, cell: str | None = None) -> Coroutine[Any, Any, Any]:
-        """Run `%time` or `%timeit` of code that awaits. For the cell's own frame, which the names are taken from."""
+        """Run `%time` or `%timeit` of code that awaits, with the names of the frame that calls this."""
         caller = sys._getframe(1)
         run = getattr(self.find_line_magic(name).__self__, f"await_{name}")
         return run((caller.f_globals, caller.f_locals), line, cell)
@@ -307,7 +307,7 @@ class ZMQInteractiveShell(ShowsTracebacks, RunsCommands, QuickShell):
     # ---- windows -------------------------------------------------------------------------
 
     def enable_gui(self, gui: str | None = None) -> None:
-        """Let the windows of this toolkit live: between cells, while a cell awaits, in `input()`. None: of no toolkit.
+        """Serve the windows of this toolkit between cells, while a cell awaits, and in `input()`. None: of no toolkit.
 
         Raises UsageError, and changes nothing, if there is no such toolkit or if it does not work; also in a subshell.
         """
@@ -326,7 +326,7 @@ class ZMQInteractiveShell(ShowsTracebacks, RunsCommands, QuickShell):
         name = find_gui_and_backend(gui, chosen)[0]
         try:
             if name is not None:
-                self.enable_gui(chosen or name)  # IPython stays with the first one, and says so
+                self.enable_gui(chosen or name)  # IPython keeps the first toolkit, and says so
             return super().enable_matplotlib(gui)
         except BaseException:
             self.pylab_gui_select = chosen

@@ -9,6 +9,7 @@ import os
 from collections.abc import Coroutine
 from contextlib import nullcontext
 from copy import copy
+from functools import cached_property
 from typing import Any
 
 from IPython.core import page
@@ -56,7 +57,7 @@ class DisplayHookStays(_Stays, DisplayTrap):
 
 
 class Events(EventManager):
-    """IPython's event hooks: one that says `sys.exit()` has failed like any other, and no cell with it."""
+    """IPython's event hooks. A hook that calls `sys.exit()` has failed like any other; its cell has not."""
 
     def trigger(self, event: str, *args: Any, **kwargs: Any) -> None:
         """Call the hooks of an event; show what they raise."""
@@ -65,12 +66,12 @@ class Events(EventManager):
                 hook(*args, **kwargs)
             except BaseException:
                 if self.print_on_error:
-                    print(f"Error in callback (for {event}):")  # no reprs: they are the user's code, too
+                    print(f"Error in callback (for {event}):")  # without the hook's repr, which is user code, too
                 self.shell.showtraceback()
 
 
 class SharedInspector(Inspector):
-    """Colours each text with a parser of its own: IPython.s writes into itself, and lanes ask at once."""
+    """Colours each text with a new parser: IPython's one keeps state, and several lanes may inspect at once."""
 
     def format(self, *args: Any, **kwargs: Any) -> Any:
         """Return source code with colours."""
@@ -78,7 +79,7 @@ class SharedInspector(Inspector):
 
 
 class AsyncioRunner:
-    """Runs what a nested `run_cell` or a start-up line awaits, on a loop of its own: the lane's may be running."""
+    """Runs what a nested `run_cell` or a start-up line awaits on a new event loop: the lane's may be running."""
 
     def __call__(self, work: Coroutine[Any, Any, Any]) -> Any:
         with asyncio.Runner() as runner:
@@ -110,17 +111,16 @@ class QuickShell(InteractiveShell):
         return self.loop_runner_map["asyncio"][0]
 
     def _tee(self, channel: str) -> Any:
-        """Tee nothing: IPython keeps a copy of all that is printed, for good, and makes print three times slower."""
-
+        """Tee nothing: IPython would keep a copy of all that is printed, and make print three times slower."""
         return nullcontext()
 
     def init_environment(self) -> None:
-        """Tell child processes that they write to a notebook, in colour."""
+        """Tell child processes to write colours, and not to start a pager."""
         os.environ.update(ENVIRONMENT)
         os.environ.setdefault("MPLBACKEND", INLINE)
 
     def init_history(self) -> None:
-        """Make the history; it opens nothing yet."""
+        """Make the history, which opens no database yet."""
         self.history_manager = History(shell=self, parent=self)
         self.configurables.append(self.history_manager)
 
@@ -130,22 +130,22 @@ class QuickShell(InteractiveShell):
         self.events.__class__ = Events
 
     def init_builtins(self) -> None:
-        """Make the names in builtins, for good."""
+        """Make the object that puts names into builtins."""
         super().init_builtins()
         self.builtin_trap = Builtins(shell=self)
 
     def init_display_formatter(self) -> None:
-        """Make the formatter that asks only those who may have an answer."""
+        """Make our display formatter."""
         self.display_formatter = Formatter(parent=self)
         self.configurables.append(self.display_formatter)
 
     def init_displayhook(self) -> None:
-        """Make the one display hook."""
+        """Make the display hook, one for all lanes."""
         super().init_displayhook()
         self.display_trap = DisplayHookStays(hook=self.displayhook)
 
     def init_hooks(self) -> None:
-        """Page with payloads."""
+        """Send what is paged as a payload."""
         super().init_hooks()
         from IPython.core.payloadpage import page as payload_page
 
@@ -155,7 +155,7 @@ class QuickShell(InteractiveShell):
         """Declare our magics; they are imported when one is called."""
         super().init_magics()
         manager = self.magics_manager
-        if not hasattr(manager, "load_lazy"):  # IPython before 9.15: it imports its own at once, too
+        if not hasattr(manager, "load_lazy"):  # IPython before 9.15, which imports all magics at the start
             from ipymini.ipython.execution_magics import ExecutionMagics
             from ipymini.ipython.magics import KernelMagics
 
@@ -176,28 +176,19 @@ class QuickShell(InteractiveShell):
             manager.register_lazy("store", "IPython.extensions.storemagic:StoreMagics", "line")
 
     def init_completer(self) -> None:
-        """Leave it for the first use: it takes 8 ms."""
+        """Make no completer yet: it takes 8 ms."""
 
-    _completer: Any = None
-
-    @property
-    def Completer(self) -> Any:
+    @cached_property
+    def Completer(self) -> Any:  # type: ignore[override]
         """IPython's completer, made when somebody asks for it."""
-        if self._completer is None:
-            super().init_completer()
-        return self._completer
-
-    @Completer.setter
-    def Completer(self, completer: Any) -> None:
-        self._completer = completer
+        super().init_completer()  # stores it under this name
+        return self.__dict__["Completer"]
 
     @property
     def configurables(self) -> list[Any]:
         """The objects that %config knows."""
-        if self._is_ready and self._completer is None:
-            self._is_ready = False
+        if self._is_ready:
             _ = self.Completer
-            self._is_ready = True
         return self._configurables
 
     @configurables.setter

@@ -1,6 +1,6 @@
-"""shellcommands: runs the system's commands for `!command` and its kin; an interrupt ends them. Shows what they write.
+"""shellcommands: runs `!command`, `names = !command` and the like; an interrupt ends them. Knows no other magics.
 
-IPython's own functions take an interrupt for the command's alone, and the cell goes on. Here it ends both. A command
+With IPython's own functions an interrupt ends the command, and the cell goes on. Here it ends both. A command
 writes to a terminal (so that `ls` has columns and pip a bar) or to a pipe, in a session of its own, and its standard
 input is empty: nobody could answer it.
 """
@@ -23,7 +23,7 @@ SLICE_MS = 50  # ms within which a lane without signals notices an interrupt
 
 
 class RunsCommands:
-    """The part of the shell that runs commands. A cell's frame calls these methods: its variables are expanded."""
+    """The part of the shell that runs commands. Variables are those of the frame that calls these methods."""
 
     def system_piped(self: Any, cmd: str) -> None:
         """Run a command and show what it writes: `!cmd`. The exit code becomes `_exit_code`."""
@@ -99,11 +99,11 @@ def _show_until_it_ends(process: "subprocess.Popen[bytes]", source: int, show: C
     readable = select.poll()
     readable.register(source, select.POLLIN)
     while True:
-        has_ended = process.poll() is not None  # first this: what it wrote before is there to be read
+        has_ended = process.poll() is not None  # asked first: what it wrote before its end can be read now
         if readable.poll(0 if has_ended else SLICE_MS):
             try:
                 data = os.read(source, 65_536)
-            except OSError:  # EIO: nobody has the terminal open any more
+            except OSError:  # EIO: no process has the terminal open any more
                 data = b""
             if data:
                 show(decoder.decode(data))
@@ -117,7 +117,7 @@ def _show_until_it_ends(process: "subprocess.Popen[bytes]", source: int, show: C
 
 @shielded
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    """End a command and its children, whatever they think of it."""
+    """End a command and its children, also if they ignore signals."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(process.pid, number)

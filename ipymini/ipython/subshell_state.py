@@ -22,7 +22,7 @@ _OWN = re.compile(r"In|Out|_{1,3}|_i{1,3}|_oh|_ih|_i?\d+").fullmatch
 
 @dataclass(slots=True, eq=False)
 class Cell:
-    """One execute_request while its code runs. `number` is what execute_input said; all that follows says the same."""
+    """One execute_request while its code runs. `number` is the count in its execute_input, its result and its reply."""
 
     number: int
     is_recorded: bool = True  # whether its result goes to `Out` and `_`
@@ -31,13 +31,13 @@ class Cell:
     results: list[Any] = field(default_factory=list)  # ExecutionResults: the cell's, and those of nested run_cell calls
     outermost: Any = None  # the first of them: the cell's own
     shown: tuple[BaseException | None, list[str]] = (None, [])  # the last traceback shown, and whose it is
-    kept: int = 0  # what of its text is kept for %notebook, in characters
+    kept: int = 0  # characters of its text that are kept for %notebook
     is_formatting: bool = False  # the display hook asks formatters: their errors are the cell's
 
 
 @dataclass(slots=True, eq=False)
 class Run:
-    """Everything that a subshell has of its own. Its lane writes; the language lane reads."""
+    """Everything that each subshell has for itself. Its lane writes; the language lane reads."""
 
     subshell_id: str | None = None
     execution_count: int = 1

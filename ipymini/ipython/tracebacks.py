@@ -1,7 +1,7 @@
 """tracebacks: exceptions of user code to the lines of a traceback, and how the shell shows them. Runs no cell.
 
 IPython's tracebacks, but without our own frames, and with the whole tree of an exception group. An exception's class
-is the user's code, too: `name_of`, `trace_of`, `plain` and `as_text` get by without it, or with what it raises.
+is user code, too: `name_of`, `trace_of`, `plain` and `as_text` do without it, or expect it to raise anything.
 """
 
 import logging
@@ -24,7 +24,7 @@ log = logging.getLogger("ipymini.ipython.shell")
 _PDBS = ("bdb", "pdb", "cmd", "IPython.core.debugger")
 _NOT_THE_USERS = ("ipymini.", "pydevd", "_pydev")  # modules
 
-# Past what the exception's class, or that one's class, has by these names.
+# These read what Python has stored, whatever the exception's class or metaclass defines under the same names.
 name_of: Callable[[Any], str] = type.__dict__["__name__"].__get__
 trace_of: Callable[[BaseException], TracebackType | None] = BaseException.__dict__["__traceback__"].__get__
 
@@ -52,7 +52,7 @@ def render(
 
 
 def plain(kind: Any, value: Any, trace: TracebackType | None) -> list[str]:
-    """Return the lines of Python's own traceback; of an exception that cannot be asked, the frames and the name."""
+    """Return the lines of Python's own traceback; of an exception that breaks it, only the frames and the name."""
     try:
         text = "".join(traceback.format_exception(kind, value, trace))
     except BaseException:
@@ -73,7 +73,7 @@ def users_part(trace: TracebackType | None) -> TracebackType | None:
 
 
 def cut_ours(trace: TracebackType | None) -> None:
-    """Cut off the frames, of ours or of the debugger's, that raised the KeyboardInterrupt: the user's are the last."""
+    """Cut off the kernel's and the debugger's frames that raised a KeyboardInterrupt: the last frame is the user's."""
     users = trace
     while trace is not None:
         module = str(trace.tb_frame.f_globals.get("__name__", ""))
@@ -106,13 +106,13 @@ def is_of_del(error: BaseException) -> bool:
 
 
 def is_quit(error: BaseException) -> bool:
-    """Whether the user has left a debugger: no failure to speak of."""
+    """Whether an error says that the user has left a debugger: it is not shown."""
     bdb = sys.modules.get("bdb")
     return bdb is not None and issubclass(type(error), bdb.BdbQuit)
 
 
 def as_text(error: BaseException) -> str:
-    """Return `str(error)`, also of an error that cannot say it."""
+    """Return `str(error)`, or a replacement if that raises."""
     try:
         return str(error)
     except BaseException:
@@ -120,7 +120,7 @@ def as_text(error: BaseException) -> str:
 
 
 class ShowsTracebacks:
-    """The part of the shell that shows errors, on the thread that has met them."""
+    """The part of the shell that shows errors. On the thread where they were raised."""
 
     def showtraceback(
         self: Any,
@@ -142,7 +142,7 @@ class ShowsTracebacks:
     def _show(
         self: Any, exc_tuple: Any, filename: str | None, offset: int | None, exception_only: bool, running: bool
     ) -> bool:
-        """Render and publish; not to be interrupted, or a cell would fail without a word. Return if debuggable."""
+        """Render and publish; return whether %pdb can debug it. No interrupt may strike here: it would show nothing."""
         try:
             kind, value, trace = self._get_exc_info(exc_tuple)
         except ValueError:
@@ -164,7 +164,7 @@ class ShowsTracebacks:
 
     def _showtraceback(self: Any, etype: Any, evalue: Any, stb: list[str]) -> None:
         """Publish an error and remember it for the reply."""
-        if os.getpid() != self._process:  # a forked child has no voice of its own
+        if os.getpid() != self._process:  # a forked child cannot publish
             print("\n".join(stb), file=sys.stderr)
             return
         cell = self.cell
@@ -173,7 +173,7 @@ class ShowsTracebacks:
             cell.results[-1].error_in_exec = evalue
             self.last_execution_succeeded = False
         self.iopub.error(name_of(etype), as_text(evalue), stb)
-        if context.current() is None:  # in a startup file: perhaps nobody listens yet
+        if context.current() is None:  # in a startup file, when perhaps no client is connected
             trace = "\n".join(plain(etype, evalue, trace_of(evalue)))
             log.error("an error that no request has caused:\n%s", trace)
 
