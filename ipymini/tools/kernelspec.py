@@ -15,9 +15,12 @@ from collections.abc import Iterator
 from importlib import metadata
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ipymini.protocol.messages import PROTOCOL_VERSION, IpyminiError
+
+if TYPE_CHECKING:
+    from jupyter_client.kernelspec import KernelSpecManager
 
 NAME = "ipymini"
 DISPLAY_NAME = "Python 3 (ipymini)"
@@ -56,24 +59,29 @@ def make_spec(
     }
 
 
-def install(kernels: Path, name: str, spec: Spec) -> Path:
-    """Write `spec` and the logos to `kernels`/`name`, replace what is there, and return that directory.
+def manager(*kernels: Path) -> "KernelSpecManager":
+    """Return Jupyter's own manager of the kernelspecs in these directories."""
+    from jupyter_client.kernelspec import KernelSpecManager
 
-    The directory appears whole or not at all: a frontend that looks meanwhile sees the old one or the new one.
-    """
+    places = [str(place) for place in kernels]
+    return KernelSpecManager(kernel_dirs=places, user_kernel_dir=places[0], ensure_native_kernel=False)
+
+
+def install(kernels: Path, name: str, spec: Spec) -> Path:
+    """Write `spec` and the logos to `kernels`/`name`, replace what is there, and return that directory."""
     if not re.fullmatch(r"[a-z0-9._-]+", name):
         raise KernelspecProblem(f"a kernel's name has letters, digits, '.', '_' and '-' only, not {name!r}")
     directory = kernels / name
     try:
-        kernels.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=kernels) as staging:
-            ready = Path(staging) / name
-            ready.mkdir()
+        with tempfile.TemporaryDirectory() as place:
+            source = Path(place, name)  # with the usual permissions, which are copied; `place` has none for others
+            source.mkdir()
             for logo in find_logos():
-                shutil.copyfile(logo, ready / logo.name)
-            (ready / "kernel.json").write_text(json.dumps(spec, indent=2) + "\n", encoding="utf-8")
-            _remove(directory)
-            ready.rename(directory)
+                shutil.copyfile(logo, source / logo.name)
+            (source / "kernel.json").write_text(json.dumps(spec, indent=2) + "\n", encoding="utf-8")
+            if directory.is_symlink():
+                directory.unlink()  # the manager would refuse to replace a link
+            manager(kernels).install_kernel_spec(str(source), name, user=True)
     except PermissionError as error:
         raise KernelspecProblem(
             f"cannot write {error.filename or directory}: permission denied; "
@@ -86,12 +94,13 @@ def install(kernels: Path, name: str, spec: Spec) -> Path:
 
 def uninstall(directory: Path) -> None:
     """Remove one kernelspec, if it is one of ours."""
+    specs, name = manager(directory.parent), directory.name
     try:
-        spec = read_spec(directory)
+        spec = specs.get_kernel_spec(name).to_dict()
         if not is_ours(spec):
-            raise KernelspecProblem(f"{directory} does not start ipymini (argv: {spec.get('argv')}); left alone")
-        _remove(directory)
-    except FileNotFoundError as error:
+            raise KernelspecProblem(f"{directory} does not start ipymini (argv: {spec['argv']}); left alone")
+        specs.remove_kernel_spec(name)
+    except KeyError as error:
         raise KernelspecProblem(
             f"no kernelspec at {directory}; `python -m ipymini list` shows what there is"
         ) from error
@@ -102,39 +111,21 @@ def uninstall(directory: Path) -> None:
 def find_specs(roots: list[Path]) -> Iterator[tuple[str, Path, Spec]]:
     """Yield (name, directory, spec) of each of our kernelspecs, in the order in which Jupyter looks for them."""
     for root in roots:
-        for directory in sorted(root.iterdir()) if root.is_dir() else ():
-            try:
-                spec = read_spec(directory)
-            except (OSError, ValueError):
-                continue  # not a kernelspec, or a broken one: not ours to complain about
-            if is_ours(spec):
-                yield directory.name, directory, spec
+        for name, found in sorted(manager(root).get_all_specs().items()):
+            if is_ours(found["spec"]):
+                yield name, Path(found["resource_dir"]), found["spec"]
 
 
-def others(places: list[Path], name: str) -> Iterator[tuple[str, Path, list[str]]]:
+def others(roots: list[Path], name: str) -> Iterator[tuple[str, Path, list[str]]]:
     """Yield (name, directory, argv) of the kernelspec that Jupyter finds under a name, if it is not ours."""
-    for root in places:
-        try:
-            spec = read_spec(root / name)
-        except (OSError, ValueError):
-            continue
-        if not is_ours(spec):
-            yield name, root / name, [str(word) for word in spec.get("argv") or ()]
-        return
-
-
-def read_spec(directory: Path) -> Spec:
-    """Return what a kernelspec's kernel.json says. Raise OSError or ValueError if it cannot be read."""
-    spec = json.loads((directory / "kernel.json").read_text(encoding="utf-8"))
-    if not isinstance(spec, dict):
-        raise ValueError(f"expected an object in {directory / 'kernel.json'}, found {type(spec).__name__}")
-    return spec
+    found = manager(*roots).get_all_specs().get(name)
+    if found is not None and not is_ours(found["spec"]):
+        yield name, Path(found["resource_dir"]), found["spec"]["argv"]
 
 
 def is_ours(spec: Spec) -> bool:
     """Say whether a kernelspec starts ipymini."""
-    argv = spec.get("argv")
-    return isinstance(argv, list) and any(pair == ("-m", "ipymini") for pair in pairwise(argv))
+    return ("-m", "ipymini") in pairwise(spec["argv"])
 
 
 def find_logos() -> list[Path]:
@@ -148,14 +139,6 @@ def find_logos() -> list[Path]:
             shipped = []
         found = [Path(str(file.locate())) for file in shipped if file.name in LOGOS and file.parent.name == NAME]
     return [logo for logo in found if logo.exists()]
-
-
-def _remove(directory: Path) -> None:
-    """Remove a kernelspec, or the link to one; no error if there is none."""
-    if directory.is_symlink():
-        directory.unlink()
-    elif directory.exists():
-        shutil.rmtree(directory)
 
 
 def run(argv: list[str]) -> int:
