@@ -27,6 +27,7 @@ log = logger("ipymini.ipython.history")
 CELLS_KEPT = 1000  # cells whose outputs are kept for %notebook
 GATHER = 0.2  # seconds in which work comes together before it is committed
 FIRST_CELL = 0.3  # seconds in which opening the database does not compete with the first cells
+OF_THE_DISK = ("OperationalError", "DatabaseError")  # errors of sqlite3, by name: a cell may replace the classes
 PATIENCE = 1.0  # seconds that a reader waits for its turn
 LONGEST = 60.0  # seconds that a reader waits for its answer
 LOCKED = 0.5  # seconds that the thread waits for another process that holds the database
@@ -139,8 +140,14 @@ class Archive:
                 for work in works:
                     work(self.connection)
         except Exception as error:
-            self._can_write = False
-            log.warning("history is not written any more: %s path=%s", error, self.path)
+            if len(works) > 1:  # nothing of them is committed: what can be stored is
+                for work in works:
+                    self._write([work])
+            elif type(error).__name__ in OF_THE_DISK:
+                self._can_write = False
+                log.warning("history is not written any more: %s path=%s", error, self.path)
+            else:
+                log.warning("history lost an entry: %s", error)
 
     def _answer(self, question: _Question) -> None:
         question.has_begun.set()

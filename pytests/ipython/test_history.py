@@ -110,6 +110,15 @@ def test_after_one_failure_nothing_more_is_written_and_all_can_be_read(archive, 
     assert said == [f"history is not written any more: database is locked path={archive.path}"]
 
 
+def test_what_cannot_be_stored_is_lost_alone(archive, said):
+    remember(archive, "a", "\ud800", object(), "b")
+
+    assert remembered(archive) == ["a", "b"]
+    assert [text.partition(":")[0] for text in said] == ["history lost an entry"] * 2
+    remember(archive, "c")
+    assert remembered(archive) == ["a", "b", "c"]
+
+
 def test_a_cell_that_takes_the_errors_of_sqlite3_away_does_not_end_the_thread(archive, said, monkeypatch):
     remember(archive, "before")
     assert remembered(archive) == ["before"]
