@@ -1,6 +1,8 @@
 """wire and messages: frames and values, without a process."""
 
 import json
+import random
+from contextlib import suppress
 
 import pytest
 
@@ -72,6 +74,88 @@ def test_each_part_is_one_json_object_and_nothing_else(wire: Wire, part: int, te
     parts[part] = text
     with pytest.raises(BadFrames):
         wire.decode([b"<IDS|MSG>", wire._signer.sign(parts), *parts], "shell")
+
+
+@pytest.mark.parametrize("space", ["\xa0", "\u2028", "\x1c", "\v", "\ufeff"])
+def test_a_space_that_json_does_not_know_is_no_space(wire: Wire, space: str) -> None:  # Q6
+    parts = [f'{space}{{"msg_id":"1","msg_type":"a"}}'.encode(), b"{}", b"{}", b"{}"]
+    with pytest.raises(BadFrames, match="the header is"):  # else it would be repeated in every answer
+        wire.decode([b"<IDS|MSG>", wire._signer.sign(parts), *parts], "shell")
+
+
+def test_spaces_around_json_are_no_fault(wire: Wire) -> None:
+    parts = [b' {"msg_id":"1","msg_type":"a"}\r\n', b" { } ", b"\t{}", b'{"a": 1 }\n']
+    request = wire.decode([b"<IDS|MSG>", wire._signer.sign(parts), *parts], "shell")
+    assert (request.msg_type, request.parent_header, request.metadata, request.content) == ("a", {}, {}, {"a": 1})
+    assert json.loads(request.header_json) == request.header
+
+
+GOOD = [b'{"msg_id":"1","msg_type":"a"}', b"{}", b"{}", b"{}"]
+
+
+@pytest.mark.parametrize("key", ["msg_id", "msg_type"])
+@pytest.mark.parametrize("value", [None, 5, [], {}, ...])
+def test_a_header_without_an_id_or_a_type_is_refused(wire: Wire, key: str, value: object) -> None:  # Q6
+    header = {"msg_id": "1", "msg_type": "a", key: value}
+    if value is ...:
+        del header[key]
+    parts = [json.dumps(header).encode(), *GOOD[1:]]
+    with pytest.raises(BadFrames, match=f"^the header has no {key}$"):
+        wire.decode([b"<IDS|MSG>", wire._signer.sign(parts), *parts], "shell")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"", b" ", b"{", b'{"a":}', b'{"a":1,}', b"{'a':1}", b"null", b"5", b'"text"', b"\xff{}", b'{"a":"\xc3"}',
+        b'{"a":Infinity}', b'{"a":-Infinity}', b'{"a":' + b"[" * 100_000, b'{"a":' + b"9" * 10_000 + b"}",
+        b'{"a":"\n"}', b"\0", "{}".encode("utf-16"),
+    ],
+    ids=lambda text: repr(text[:20]),
+)  # fmt: skip
+@pytest.mark.parametrize("part", range(4))
+def test_what_is_no_json_object_is_refused_and_nothing_else_is_raised(wire: Wire, part: int, text: bytes) -> None:  # Q6
+    parts = [*GOOD[:part], text, *GOOD[part + 1 :]]
+    with pytest.raises(BadFrames, match=r"the (header|parent_header|metadata|content) is no JSON"):
+        wire.decode([b"<IDS|MSG>", wire._signer.sign(parts), *parts], "shell")
+
+
+@pytest.mark.parametrize("count", range(5))
+def test_a_message_that_is_cut_short_is_refused(wire: Wire, count: int) -> None:  # Q6
+    frames = [b"client", b"<IDS|MSG>", wire._signer.sign(GOOD), *GOOD][: 2 + count]
+    with pytest.raises(BadFrames, match=f"^{count} frames after the delimiter, at least 5 are needed$"):
+        wire.decode(frames, "shell")
+
+
+@pytest.mark.parametrize("how", ["wrong", "empty", "no ASCII", "upper case", "cut", "of other parts", "of another key"])
+def test_a_signature_that_is_not_the_messages_is_refused(wire: Wire, how: str) -> None:  # Q6
+    right = wire._signer.sign(GOOD)
+    signature = {
+        "wrong": b"0" * 64, "empty": b"", "no ASCII": b"\xff" * 64, "upper case": right.upper(), "cut": right[:-1],
+        "of other parts": wire._signer.sign([*GOOD[:3], b'{"code":"x"}']), "of another key": Wire(b"k")._signer.sign(GOOD),
+    }[how]  # fmt: skip
+    with pytest.raises(BadSignature, match=r"^bad signature$"):
+        wire.decode([b"<IDS|MSG>", signature, *GOOD], "shell")
+    assert wire.decode([b"<IDS|MSG>", right, *GOOD], "shell").msg_id == "1"  # the forged one was not remembered
+
+
+def test_identities_and_buffers_may_look_like_anything(wire: Wire) -> None:
+    identities, buffers = (b"", b"\xff", b"a" * 300), (b"<IDS|MSG>", b"", b"{}")
+    request = wire.decode([*identities, b"<IDS|MSG>", wire._signer.sign(GOOD), *GOOD, *buffers], "shell")
+    assert (request.identities, request.buffers) == (identities, buffers)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_random_frames_raise_nothing_but_badframes(wire: Wire, seed: int) -> None:  # Q6
+    chance = random.Random(seed)
+    pieces = [b"<IDS|MSG>", b"", b"{}", b"[]", b"\xff", b'{"msg_id":1}', b"client", wire._signer.sign(GOOD), *GOOD]
+    for _ in range(200):
+        frames = chance.choices(pieces, k=chance.randrange(10))
+        if chance.random() < 0.5:  # signed, whatever it is
+            parts = chance.choices(pieces, k=4)
+            frames = [b"<IDS|MSG>", wire._signer.sign(parts), *parts]
+        with suppress(BadFrames):
+            assert wire.decode(frames, "shell").msg_type == "a"
 
 
 def test_a_replay_is_refused(wire: Wire) -> None:  # Q7

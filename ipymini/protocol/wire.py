@@ -138,7 +138,7 @@ def new_header_json(msg_type: str, msg_id: str | None = None) -> bytes:
 
 def _object(part: bytes, name: str) -> dict[str, Any]:
     try:
-        text = part.decode().strip()
+        text = part.decode().strip(" \t\r\n")  # what JSON calls a space, and no other
         value, end = _decode(text)
     except (ValueError, RecursionError) as error:
         raise BadFrames(f"the {name} is no JSON: {error}") from None
