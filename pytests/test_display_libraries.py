@@ -99,7 +99,7 @@ def test_a_sliders_observers_print_to_the_message_that_moved_it(kernel: KernelUn
     assert text_of(answered) == "moved to 7\n"
     assert result(kernel, "slider.value") == 7
     echoes = [message for message in answered if message["content"].get("data", {}).get("method") == "echo_update"]
-    assert [echo["content"]["data"]["state"] for echo in echoes] in ([], [{"value": 7}])
+    assert [echo["content"]["data"]["state"] for echo in echoes] == [{"value": 7}]
 
 
 def test_interact_shows_what_the_function_says_in_its_output(kernel: KernelUnderTest) -> None:
@@ -405,7 +405,7 @@ def test_displays_are_updated_and_cleared_in_order(kernel: KernelUnderTest) -> N
         "clear_output(wait=True); print('at last')",
     )
     of_bar = [bundle for bundle in bundles(said) if "progress" in bundle.get("text/html", "")]
-    assert "value='2'" in of_bar[-1]["text/html"] or 'value="2"' in of_bar[-1]["text/html"]
+    assert "value='2'" in of_bar[-1]["text/html"]
     later = said[len(of_bar) :]
     assert [message["msg_type"] for message in later] == [
         "display_data", "update_display_data", "display_data", "update_display_data", "clear_output", "stream",

@@ -327,7 +327,7 @@ def test_the_next_kernel_remembers(tmp_path: Path) -> None:  # Q19
         assert len(sessions) == 2
 
 
-@pytest.fixture(params=["locked", "broken", "read-only", "a directory"])
+@pytest.fixture(params=["locked", "broken", "no journal", "a directory"])
 def wounded_history(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
     file = tmp_path / "profile_default" / "history.sqlite"
     file.parent.mkdir()
@@ -342,10 +342,9 @@ def wounded_history(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[
         if request.param == "locked":
             lock.execute("begin exclusive")
         else:
-            file.chmod(0o444)
-            file.parent.chmod(0o555)
+            for journal in ("journal", "wal"):  # what is read-only, root can write
+                Path(f"{file}-{journal}").mkdir()
     yield tmp_path
-    file.parent.chmod(0o755)
     if lock is not None:
         lock.close()
 
@@ -363,3 +362,4 @@ def test_a_wounded_history_delays_and_breaks_no_cell(wounded_history: Path) -> N
         kernel.reply(kernel.send("shutdown_request", channel="control", restart=False))
         assert kernel.manager.provisioner.process.wait(5) == 0  # type: ignore[union-attr]
         assert time.monotonic() - started < 10  # a locked database makes sqlite wait for 5 s, each time
+        assert kernel.log.read_text().count(" WARNING ipymini.ipython.history ") == 1  # it was wounded
