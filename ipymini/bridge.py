@@ -265,9 +265,7 @@ class Bridge:
 
     def shutdown(self) -> None:
         """Write the history. The shell still works afterwards: the user's exit functions may need it."""
-        for run in (self.shell._main_run, *self.shell._runs.values()):
-            run.history.end_session()
-        self.shell._main_run.history.close()
+        self.shell.close_history()
 
     def uninstall(self) -> None:
         """Undo what the shell has set in Python itself. The last thing to do."""

@@ -46,16 +46,9 @@ def murmur2(data: bytes, seed: int = HASH_SEED) -> int:
 @cache
 def cell_directory(pid: int) -> str:
     """Return the directory that the cells of this process seem to come from. Nothing is written there."""
-    for name in ("TMPDIR", "TEMP", "TMP"):
-        directory = os.environ.get(name)
-        if directory and os.path.isdir(directory):
-            break
-    else:
-        directory = "/tmp"
-        if not os.path.isdir(directory):
-            import tempfile  # 4 ms, to come to the same in most cases
-
-            directory = tempfile.gettempdir()
+    # Where `tempfile` would look, whose import takes 4 ms.
+    places = [*map(os.environ.get, ("TMPDIR", "TEMP", "TMP")), "/tmp", "/var/tmp", "/usr/tmp"]
+    directory = next((place for place in places if place and os.path.isdir(place)), ".")
     return os.path.join(os.path.abspath(directory), f"ipykernel_{pid}")
 
 

@@ -121,6 +121,12 @@ class ZMQInteractiveShell(ShowsTracebacks, RunsCommands, QuickShell):
         if run is not None:
             run.history.end_session()
 
+    def close_history(self) -> None:
+        """End the sessions of all runs, and write what is left."""
+        for run in (self._main_run, *self._runs.values()):
+            run.history.end_session()
+        self._main_run.history.close()
+
     def name_inputs(self, history: History, names: Content) -> None:
         """Store `_i`, `_ii` and so on among the names of the run that has this history."""
         for run in (self._main_run, *self._runs.values()):

@@ -38,7 +38,7 @@ INLINE = "module://matplotlib_inline.backend_inline"
 LAZY_MAGICS = ("edit", "clear", "less", "more", "man", "connect_info", "qtconsole", "subshell", "gui")
 
 
-class _Stays:
+class _Lasting:
     """What a `with` block puts in place stays there: all threads share builtins and `sys.displayhook`."""
 
     def __enter__(self) -> Any:
@@ -48,11 +48,11 @@ class _Stays:
         return False
 
 
-class Builtins(_Stays, BuiltinTrap):
+class LastingBuiltins(_Lasting, BuiltinTrap):
     """IPython's names in builtins, from `activate` on."""
 
 
-class DisplayHookStays(_Stays, DisplayTrap):
+class LastingDisplayHook(_Lasting, DisplayTrap):
     """`sys.displayhook` is the shell's before the first cell, see `ZMQInteractiveShell.install`."""
 
 
@@ -132,7 +132,7 @@ class QuickShell(InteractiveShell):
     def init_builtins(self) -> None:
         """Make the object that puts names into builtins."""
         super().init_builtins()
-        self.builtin_trap = Builtins(shell=self)
+        self.builtin_trap = LastingBuiltins(shell=self)
 
     def init_display_formatter(self) -> None:
         """Make our display formatter."""
@@ -142,7 +142,7 @@ class QuickShell(InteractiveShell):
     def init_displayhook(self) -> None:
         """Make the display hook, one for all lanes."""
         super().init_displayhook()
-        self.display_trap = DisplayHookStays(hook=self.displayhook)
+        self.display_trap = LastingDisplayHook(hook=self.displayhook)
 
     def init_hooks(self) -> None:
         """Send what is paged as a payload."""
