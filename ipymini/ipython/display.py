@@ -7,7 +7,7 @@ import builtins
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
-from operator import call
+from operator import call, setitem
 from typing import Any
 from uuid import uuid4
 
@@ -25,19 +25,14 @@ Hook = Callable[[Content], Content | None]
 LARGEST_KEPT = 1 << 16  # characters of a result, or of all that a cell prints, that `%notebook` may still want
 PIECE, OUTPUT = 8, 500  # characters that another text, and another output, count beside their own: memory, too
 CUT = "\n[%notebook keeps no more of what this cell has printed]\n"
-_UNDERS = ("_", "__", "___")
 _OUTPUT: Any = getattr(ipython_history, "HistoryOutput", None)  # IPython 9.0 has none, and keeps nothing
 
 
-def _under(place: int) -> Any:
+def _under(name: str) -> Any:
     """Make a property of the hook that is one of the run's `_`, `__`, `___`."""
-
-    def write(hook: "ZMQShellDisplayHook", value: Any) -> None:
-        unders = list(hook.shell.run.unders)
-        unders[place] = value
-        hook.shell.run.unders = tuple(unders)
-
-    return property(lambda hook: hook.shell.run.unders[place], write)
+    return property(
+        lambda hook: hook.shell.run.unders[name], lambda hook, value: setitem(hook.shell.run.unders, name, value)
+    )
 
 
 class _OfThread(threading.local):
@@ -155,7 +150,7 @@ class ZMQShellDisplayHook(Speaker, DisplayHook):
         elif results:
             results.pop()  # back to the one of the run_cell call around
 
-    _, __, ___ = _under(0), _under(1), _under(2)
+    _, __, ___ = _under("_"), _under("__"), _under("___")
 
     def quiet(self) -> bool:
         """Return whether the code that runs ends in a semicolon."""
@@ -167,7 +162,7 @@ class ZMQShellDisplayHook(Speaker, DisplayHook):
     def check_for_underscore(self) -> None:
         """Remove our `_` if gettext has put its own into builtins."""
         run = self.shell.run
-        if "_" in builtins.__dict__ and run.names.get("_") is run.unders[0]:
+        if "_" in builtins.__dict__ and run.names.get("_") is run.unders["_"]:
             run.names.pop("_", None)
 
     def update_user_ns(self, result: Any) -> None:
@@ -181,11 +176,11 @@ class ZMQShellDisplayHook(Speaker, DisplayHook):
         names = run.names
         is_ours = all(
             name not in names or names[name] is old or (name in hidden and hidden[name] is names[name])
-            for name, old in zip(_UNDERS, run.unders, strict=True)
+            for name, old in run.unders.items()
         )
-        run.unders = (result, *run.unders[:2])
+        run.unders = {"_": result, "__": run.unders["_"], "___": run.unders["__"]}
         if is_ours and "_" not in builtins.__dict__:
-            names.update(zip(_UNDERS, run.unders, strict=True))
+            names.update(run.unders)
         if self.do_full_cache:
             names[f"_{cell.number}"] = result
             outs[cell.number] = result
@@ -219,9 +214,9 @@ class ZMQShellDisplayHook(Speaker, DisplayHook):
             self.shell.user_ns_hidden.pop(f"_{number}", None)
             run.names.pop(f"_{number}", None)
         run.history.output_hist.clear()
-        run.unders = ("", "", "")
+        run.unders = dict.fromkeys(run.unders, "")
         if "_" not in builtins.__dict__:
-            run.names.update(zip(_UNDERS, run.unders, strict=True))
+            run.names.update(run.unders)
 
 
 def _keep(history: Any, number: int, kind: str, bundle: Content) -> None:

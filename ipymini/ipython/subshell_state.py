@@ -46,7 +46,7 @@ class Run:
     display_pub: Any = None
     last_execution_succeeded: bool = True
     last_execution_result: Any = None
-    unders: tuple[Any, Any, Any] = ("", "", "")
+    unders: dict[str, Any] = field(default_factory=lambda: dict.fromkeys(("_", "__", "___"), ""))
     names: dict[str, Any] = field(default_factory=dict)  # where `_` and its kin are: the overlay's, or user_ns itself
     locals: MutableMapping[str, Any] | None = None  # what cells of a subshell get for locals; None: user_ns
     cells: dict[Request | None, Cell] = field(default_factory=dict)  # those that run now
@@ -57,7 +57,7 @@ class Run:
         if history is not None:
             ins, outs = history.input_hist_parsed, history.output_hist
             self.names.update(In=ins, _ih=ins, Out=outs, _oh=outs)
-        self.names.update(zip(("_", "__", "___"), self.unders, strict=True))
+        self.names.update(self.unders)
 
 
 class Layered(dict[str, Any]):
