@@ -148,7 +148,7 @@ class ZMQInteractiveShell(ShowsTracebacks, RunsCommands, QuickShell):
     def _set_user_ns(self, names: dict[str, Any]) -> None:
         assert isinstance(names, dict)
         self._user_ns = names
-        self._main_run.names = names
+        self._main_run.names = self._main_run.locals = names
 
     user_ns = property(lambda self: self._user_ns, _set_user_ns)
 
@@ -173,15 +173,13 @@ class ZMQInteractiveShell(ShowsTracebacks, RunsCommands, QuickShell):
     async def run_code(self, code_obj: Any, result: Any = None, *, async_: bool = False) -> bool:
         """Run a code object; return whether it failed. Whatever it raises is shown, and kept in `result`."""
         __tracebackhide__ = "__ipython_bottom__"  # tracebacks leave out what is above
-        names = self.run.locals
-        if names is None:
-            names = self.user_ns
+        names = self._globals, self.run.locals
         try:
             if async_:
-                await eval(code_obj, self._globals, names)
+                await eval(code_obj, *names)
             else:
                 with outside_task():
-                    exec(code_obj, self._globals, names)
+                    exec(code_obj, *names)
             return False
         except SystemExit as error:
             self._failed(result, error)
@@ -220,8 +218,7 @@ class ZMQInteractiveShell(ShowsTracebacks, RunsCommands, QuickShell):
 
     def ev(self, expr: str) -> Any:
         """Evaluate an expression as a cell of the current run would."""
-        names = self.run.locals
-        return eval(expr, self._globals, self.user_ns if names is None else names)
+        return eval(expr, self._globals, self.run.locals)
 
     def user_expressions(self, expressions: dict[str, str]) -> Content:
         """Evaluate expressions; return a mime bundle or an error for each."""

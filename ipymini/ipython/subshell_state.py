@@ -48,7 +48,7 @@ class Run:
     last_execution_result: Any = None
     unders: dict[str, Any] = field(default_factory=lambda: dict.fromkeys(("_", "__", "___"), ""))
     names: dict[str, Any] = field(default_factory=dict)  # where `_` and its kin are: the overlay's, or user_ns itself
-    locals: MutableMapping[str, Any] | None = None  # what cells of a subshell get for locals; None: user_ns
+    locals: MutableMapping[str, Any] = field(default_factory=dict)  # those of its cells: an overlay, or user_ns itself
     cells: dict[Request | None, Cell] = field(default_factory=dict)  # those that run now
 
     def name_history(self) -> None:
