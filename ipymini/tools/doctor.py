@@ -9,15 +9,14 @@ import os
 import platform
 import shutil
 import socket
-import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from importlib import metadata
 from pathlib import Path
 from queue import Empty
-from time import monotonic, sleep
+from time import monotonic
 from typing import Any
 
 from ipymini import __version__
@@ -155,62 +154,48 @@ def environment() -> str:
 
 
 def kernel() -> Finding:
-    """Start a kernel as a kernelspec would, and run a cell."""
-    from jupyter_client.blocking.client import BlockingKernelClient
+    """Start a kernel by a kernelspec, as frontends do, and run a cell."""
+    from jupyter_client.manager import KernelManager
 
     began = monotonic()
+    spec = kernelspec.make_spec(python=sys.executable)
+    spec["argv"].append("--HistoryManager.enabled=False")
     with tempfile.TemporaryDirectory(prefix="ipymini-doctor-") as home, ExitStack() as stack:
-        file, log = Path(home, "kernel.json"), Path(home, "log")
-        command = [sys.executable, "-P", "-m", "ipymini", "-f", str(file), "--HistoryManager.enabled=False"]
-        with log.open("wb") as output:
-            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
-        stack.callback(process.wait)
-        stack.callback(process.kill)
-        client = BlockingKernelClient()
-
-        def until(attempt: Callable[[], Any]) -> Any:
-            """Try until something comes of it, while the kernel lives: it may die after its first answer."""
-            while (found := attempt()) is None:
-                if process.poll() is not None:
-                    raise RuntimeError(f"it has ended with exit code {process.returncode}")
-                if monotonic() - began > DEADLINE:
-                    raise RuntimeError(f"it has not answered for {DEADLINE:g} s")
-            return found
-
-        def written() -> bool | None:
-            sleep(0.02)
-            return file.exists() or None
-
-        def ready() -> bool | None:
-            with suppress(RuntimeError):
-                client.wait_for_ready(timeout=GLANCE)
-                return True
-            return None
-
-        def result() -> str | None:
-            with suppress(Empty):
-                message = client.get_iopub_msg(timeout=GLANCE)
-                if message["msg_type"] in ("execute_result", "error"):
-                    content = message["content"]
-                    return str(content["data"]["text/plain"] if "data" in content else content["evalue"])
-            return None
-
+        log, kernels = Path(home, "log"), Path(home, "kernels")
         try:
-            until(written)
-            client.load_connection_file(str(file))
+            kernelspec.install(kernels, "doctor", spec)
+            manager = KernelManager(kernel_name="doctor", kernel_spec_manager=kernelspec.manager(kernels))
+            manager.connection_file = str(Path(home, "kernel.json"))
+            with log.open("wb") as output:
+                manager.start_kernel(stdout=output, stderr=output)
+            stack.callback(manager.shutdown_kernel, now=True)
+            client = manager.blocking_client()
             client.start_channels()
             stack.callback(client.stop_channels)
-            until(ready)
+            client.wait_for_ready(timeout=DEADLINE)
             started = monotonic() - began
             client.execute("40 + 2")
-            if (said := until(result)) != "42":
+            if (said := _result(manager, client)) != "42":
                 raise RuntimeError(f"40 + 2 is {said}")
             client.shutdown(reply=True, timeout=DEADLINE)
-            process.wait(DEADLINE)
         except Exception as error:  # whatever goes wrong is what we are here to say
-            told = log.read_text(errors="replace").strip().splitlines()[-15:]
-            return "BAD", "kernel", "\n".join([f"{' '.join(command)}: {type(error).__name__}: {error}", *told])
+            told = log.read_text(errors="replace").strip().splitlines()[-15:] if log.exists() else []
+            return "BAD", "kernel", "\n".join([f"{' '.join(spec['argv'])}: {type(error).__name__}: {error}", *told])
     return "ok", "kernel", f"one has started in {started:.1f} s, run a cell and ended"
+
+
+def _result(manager: Any, client: Any) -> str:
+    """Return what the cell says, while the kernel lives: it may die after its first answer."""
+    until = monotonic() + DEADLINE
+    while monotonic() < until:
+        with suppress(Empty):
+            message = client.get_iopub_msg(timeout=GLANCE)
+            if message["msg_type"] in ("execute_result", "error"):
+                content = message["content"]
+                return str(content["data"]["text/plain"] if "data" in content else content["evalue"])
+        if not manager.is_alive():
+            raise RuntimeError("it has ended before it has run a cell")
+    raise RuntimeError(f"it has not run a cell for {DEADLINE:g} s")
 
 
 def _is_this(python: str) -> bool:
