@@ -135,7 +135,7 @@ def listen(ip: str, ports: range | None) -> socket.socket:
     family = socket.AF_INET6 if ":" in ip else socket.AF_INET
     for port in connection.in_random_order(ports) if ports else (0,):
         try:
-            return socket.create_server((ip, port), family=family, backlog=signal_relay.CROWD)
+            return socket.create_server((ip, port), family=family, backlog=signal_relay.MAX_CONNECTIONS)
         except PermissionError:
             continue
         except OSError as error:

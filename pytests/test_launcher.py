@@ -150,7 +150,7 @@ def test_a_gateway_learns_where_its_kernel_is_and_runs_a_cell(gateway):
         client.shutdown()
         assert process.wait(DEADLINE) == 0
     assert not file.exists()
-    until(lambda: refuses(said), "the guard outlives its kernel", gateway)
+    until(lambda: refuses(said), "the signal relay outlives its kernel", gateway)
 
 
 def refuses(said):
@@ -169,7 +169,9 @@ def test_signals_come_by_the_comm_port_whatever_else_comes_there(gateway):
         # given: nonsense, a port scan, and a crowd that connects and says nothing
         for nonsense in (b"{", b"[]", b"\xff", {"signum": 19}, {"signum": "2"}, {}, b"", b"x" * 5000):
             gateway.tell(said, nonsense)
-        silent = [socket.create_connection(("127.0.0.1", said["comm_port"])) for _ in range(signal_relay.CROWD)]
+        silent = [
+            socket.create_connection(("127.0.0.1", said["comm_port"])) for _ in range(signal_relay.MAX_CONNECTIONS)
+        ]
         gateway.tell(said, {"signum": 0})
 
         # when: a cell runs, with a process of its own
@@ -184,7 +186,7 @@ def test_signals_come_by_the_comm_port_whatever_else_comes_there(gateway):
         assert run(client, "40 + 2") == ["42"]
         warnings = [line for line in gateway.log().splitlines() if "dropped a message to the gateway's port" in line]
         assert sum("come to" not in line for line in warnings) == 7
-        assert len(warnings) <= signal_relay.COMPLAINTS
+        assert len(warnings) <= signal_relay.MAX_WARNINGS
         for one in silent:
             one.close()
 
