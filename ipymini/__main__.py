@@ -78,7 +78,7 @@ def run_kernel(
     bound: Callable[[Any], None] = lambda connection: None,
     user_ns: dict[str, Any] | None = None,
 ) -> int:
-    """Run a kernel in this process until it is shut down; does not return, so that no thread can hold up the exit.
+    """Run a kernel in this process until it is shut down, then end the process: no thread can hold that up.
 
     `bound` is told the connection when its ports are ours. Returns 1 if it cannot start.
     """
@@ -157,13 +157,13 @@ def split_options(argv: list[str]) -> tuple[Path | None, dict[str, Any], list[st
 
 
 def _without_quotes(value: str) -> str:
-    """Return the text of a value that may be written as Python writes it: b'abc'."""
+    """Return the text of a value that may be written as a Python literal, b'abc'."""
     bare = value[1:] if value[:2] in ("b'", 'b"') else value
     return bare[1:-1] if len(bare) > 1 and bare[0] == bare[-1] and bare[0] in "'\"" else value
 
 
 def log_level(options: list[str]) -> str:
-    """Return what the options say of our log, the last one counts; or else IPYMINI_LOG_LEVEL."""
+    """Return the log level that the last option for it says, or else IPYMINI_LOG_LEVEL."""
     level = os.environ.get("IPYMINI_LOG_LEVEL", "WARNING")
     for word, following in pairwise([*options, ""]):
         name, equals, value = word.partition("=")
@@ -175,7 +175,7 @@ def log_level(options: list[str]) -> str:
 
 
 def start_logging(level: str) -> None:
-    """Send our own log to the real stderr, never to a cell; the root logger stays bare for the user. Once."""
+    """Send our own log to the real stderr, never to a cell; the root logger is the user's. Once."""
     if logging.getLogger("ipymini").handlers:
         return
     stream = os.fdopen(_real_stderr(), "w", buffering=1, errors="backslashreplace")
@@ -198,7 +198,7 @@ def _real_stderr() -> int:
 
 
 def watch_parent(kernel: Any) -> None:
-    """Stop when the process that started us dies: it told its id in JPY_PARENT_PID. No polling, no thread."""
+    """Stop when the process that started us dies; JPY_PARENT_PID is its id. No polling, no thread."""
     parent = os.environ.get("JPY_PARENT_PID", "")
     if not parent.isdigit() or int(parent) <= 1 or not hasattr(os, "pidfd_open"):
         return
@@ -216,7 +216,7 @@ def watch_parent(kernel: Any) -> None:
 
 
 def announce(kernel: Any) -> None:
-    """Tell who started a kernel by hand how to reach it."""
+    """Print how to connect to a kernel that was started by hand."""
     stream = logging.getLogger("ipymini").handlers[0].stream  # type: ignore[attr-defined]
     print(
         f"ipymini {__version__}: to connect a client: jupyter console --existing {kernel.connection_file}", file=stream

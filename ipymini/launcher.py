@@ -1,4 +1,4 @@
-"""launcher: `python -m ipymini.launcher`: a kernel that a gateway has started elsewhere. Runs no protocol of its own.
+"""launcher: `python -m ipymini.launcher`: a kernel that a gateway starts on another machine. Serves no requests itself.
 
 Enterprise Gateway and gateway_provisioners start a kernel on another machine (over ssh, in a container, on a cluster)
 with a command line that names the kernel, a range of ports, an address and a public key. The kernel chooses its ports,
@@ -145,13 +145,13 @@ def listen(ip: str, ports: range | None) -> socket.socket:
 
 
 def write_file(kernel_id: str, wanted: connection.Connection) -> Path:
-    """Write the connection file into Jupyter's runtime directory, or where that cannot be, into one of its own."""
+    """Write the connection file into Jupyter's runtime directory, or into a new one if that cannot be written."""
     from jupyter_core.paths import jupyter_runtime_dir
 
     try:
         file = Path(jupyter_runtime_dir()) / f"kernel-{kernel_id}.json"
         connection.write(file, wanted)
-    except OSError:  # a user without a home, as clusters have them
+    except OSError:  # a user without a home directory, as on clusters
         file = Path(tempfile.mkdtemp(prefix="jupyter-")) / f"kernel-{kernel_id}.json"
         connection.write(file, wanted)
     return file
@@ -161,16 +161,16 @@ def write_file(kernel_id: str, wanted: connection.Connection) -> Path:
 
 
 def sealer(public_key: str) -> Callable[[bytes], bytes]:
-    """Return what makes the answer of a connection's JSON. Raise BadLaunch: the key is none, or no library is there."""
+    """Return a function from a connection's JSON to the answer. Raise BadLaunch: bad key, or no library to encrypt."""
     try:
         der = base64.b64decode(public_key, validate=True)
     except (binascii.Error, ValueError):
         raise BadLaunch("expected base64 as --public-key") from None
-    ways = {"cryptography": with_cryptography, "Cryptodome": with_pycryptodome}
-    there = [library for library in ways if importlib.util.find_spec(library)]
+    libraries = {"cryptography": with_cryptography, "Cryptodome": with_pycryptodome}
+    there = [library for library in libraries if importlib.util.find_spec(library)]
     if not there:
         raise BadLaunch("no library is there to encrypt the answer that the gateway needs: pip install ipymini[remote]")
-    encrypt = ways[there[0]]
+    encrypt = libraries[there[0]]
 
     def seal(text: bytes) -> bytes:
         key = os.urandom(BLOCK)

@@ -1,13 +1,13 @@
-"""ipykernel_names: modules by the names of ipykernel's, in this process only, with contents of ours. Has none itself.
+"""ipykernel_names: modules with ipykernel's names, in this process only; their contents are ours and lie elsewhere.
 
 Libraries recognise a kernel by ipykernel's names: `'ipykernel.zmqshell' in sys.modules` (tqdm), the name and module of
 the shell's class (rich, plotly, pandas) and of the stream's (click, loguru), `ipykernel.comm.Comm` (bokeh, panel),
 `ipykernel.get_connection_file()` (wandb). ipykernel's own code could answer none of them about this kernel.
 
-A stand-in is an empty module that looks a name up, in the table below, when it is asked for. The modules of a real
+A stand-in is an empty module. It looks a name up in the table below when somebody asks for it. The modules of a real
 ipykernel that have no stand-in (`ipykernel.kernelspec`, say) are found beside them, and so are the names in REAL.
 Nothing is written to the disk and nothing inherited: other processes see the real ipykernel, or none.
-IPYMINI_IPYKERNEL=0 leaves all this away.
+IPYMINI_IPYKERNEL=0 turns all this off.
 """
 
 import os
@@ -53,7 +53,7 @@ TABLE = {
     "ipykernel.embed": [": embed_kernel"],
 }
 PACKAGES = {"ipykernel", "ipykernel.comm"}
-AT_START = ("ipykernel.zmqshell", "ipykernel.iostream", "ipykernel.ipkernel")  # which have the classes that are renamed
+AT_START = ("ipykernel.zmqshell", "ipykernel.iostream", "ipykernel.ipkernel")  # they hold the renamed classes
 REAL = {  # what only ipykernel's own modules have: ipyparallel's engines and ipykernel.inprocess import it
     "ipykernel.iostream": {"BackgroundSocket", "IOPubThread"},
     "ipykernel.connect": {"write_connection_file"},
@@ -67,7 +67,7 @@ class StandIn(ModuleType):
     """A module whose names are found when they are asked for."""
 
     def __getattr__(self, name: str) -> Any:
-        if not name.startswith("__"):  # else it is Python that asks, of every module there is
+        if not name.startswith("__"):  # those are looked up by Python itself, on every module
             module = self.__name__
             if f"{module}.{name}" in TABLE:
                 return import_module(f"{module}.{name}")
@@ -144,7 +144,7 @@ class Finder:
         return StandIn(spec.name, f"ipymini's stand-in for {spec.name}: see ipymini/compat/ipykernel_names.py.")
 
     def exec_module(self, module: ModuleType) -> None:
-        """Give it the little that is there from the beginning."""
+        """Put in what every stand-in has from the beginning."""
         module.__dict__["__ipymini__"] = ipymini.__version__
         module.__dict__["__all__"] = list(_names(module.__name__))
         if module.__name__ in ("ipykernel", "ipykernel._version"):
@@ -184,7 +184,7 @@ def _name_application() -> Callable[[], None]:
 
 
 def install() -> Callable[[], None]:
-    """Let `import ipykernel` find the stand-ins, and our classes say that they are of there; return the undo."""
+    """Let `import ipykernel` find the stand-ins, and our classes name them as their modules; return the undo."""
     if os.environ.get("IPYMINI_IPYKERNEL") == "0":
         return lambda: None
     before = {name: sys.modules.pop(name) for name in TABLE if name in sys.modules}

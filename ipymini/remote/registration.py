@@ -50,7 +50,7 @@ class Registration:
         self._socket.send_multipart([DELIMITER, self._signer.sign([raw]), raw])
 
     def wait(self) -> None:
-        """Wait for the receipt, and hang up. Raise NotRegistered if none comes in time, or one that refuses us."""
+        """Wait for the receipt; close the socket. Raise NotRegistered if none comes in time, or one that refuses us."""
         try:
             if not self._socket.poll(max(0, int((self._until - monotonic()) * 1000))):
                 raise NotRegistered(

@@ -74,5 +74,5 @@ def find(file: Path | None, given: dict[str, Any]) -> tuple[Path, bool, Connecti
 
 
 def _is_left_over(file: Path) -> bool:
-    """Whether a file has the name that we choose ourselves: then it is of a process that had our id and was killed."""
+    """Return whether a file has the name that we choose: a process with our id has left it, and was killed."""
     return file.name == f"kernel-{os.getpid()}.json"

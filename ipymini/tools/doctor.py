@@ -1,7 +1,7 @@
-"""doctor: `python -m ipymini doctor`: looks whether a kernel can live here, and says what to do. Changes nothing.
+"""doctor: `python -m ipymini doctor`: checks whether a kernel can run here, and says what to do. Changes nothing.
 
-One line for each finding, to be pasted into a bug report: `ok`, `note` (as it is, worth knowing) or `BAD` (a kernel
-cannot work so). The exit code is 1 if anything is BAD.
+One line for each finding, to be pasted into a bug report: `ok`, `note` (worth knowing) or `BAD` (a kernel cannot
+work). The exit code is 1 if anything is BAD.
 """
 
 import importlib
@@ -36,7 +36,7 @@ SEEN = ("jupyterlab", "notebook", "jupyter_server", "ipykernel", "ipywidgets", "
 VARIABLES = ("PYTHON", "JUPYTER_", "IPYTHON", "IPYMINI_", "JPY_", "MPLBACKEND", "VIRTUAL_ENV", "CONDA_PREFIX")
 SECRET = ("TOKEN", "KEY", "PASS", "SECRET", "COOKIE")  # this goes into bug reports
 DEADLINE = 60.0  # seconds for a kernel to start and to run a cell
-GLANCE = 0.5  # seconds to wait for an answer before looking whether the kernel still lives
+POLL_INTERVAL = 0.5  # seconds to wait for an answer before checking that the kernel still runs
 
 Finding = tuple[str, str, str]  # "ok", "note" or "BAD"; what has been looked at; what has been found
 
@@ -66,7 +66,7 @@ def findings() -> Iterator[Finding]:
 
 
 def packages() -> Iterator[Finding]:
-    """Yield the versions of what we need, and of what we meet."""
+    """Yield the versions of the packages that we need, and of others that matter."""
     good, pip = [], f"{sys.executable} -m pip install"
     for name, (least, module) in NEEDED.items():
         try:
@@ -79,18 +79,14 @@ def packages() -> Iterator[Finding]:
         else:
             good.append(f"{name} {version}")
             if _numbers(version) < _numbers(least):
-                yield (
-                    "BAD",
-                    "packages",
-                    f"{name} {version} is too old: {pip} '{name}>={least}'",
-                )
+                yield "BAD", "packages", f"{name} {version} is too old: {pip} '{name}>={least}'"
     yield "ok", "packages", ", ".join(good)
-    met = [f"{name} {its}" for name in SEEN if (its := _version(name))]
-    yield "ok", "beside them", ", ".join(met) or "nothing that we know"
+    others = [f"{name} {its}" for name in SEEN if (its := _version(name))]
+    yield "ok", "beside them", ", ".join(others) or "nothing that we know"
 
 
 def kernelspecs() -> Iterator[Finding]:
-    """Yield which interpreters our kernelspecs start, and the one called python3."""
+    """Yield which interpreters our kernelspecs start, and what `python3` starts if it is not ours."""
     ours = list(kernelspec.find_specs(kernelspec.roots()))
     if not ours:
         yield "note", "kernelspec", f"Jupyter finds none of ours: {sys.executable} -m ipymini install --sys-prefix"
@@ -110,7 +106,7 @@ def kernelspecs() -> Iterator[Finding]:
 
 
 def runtime_directory() -> Finding:
-    """Look whether connection files can be written."""
+    """Check that connection files can be written."""
     from jupyter_core.paths import jupyter_runtime_dir
 
     directory = Path(jupyter_runtime_dir())
@@ -124,7 +120,7 @@ def runtime_directory() -> Finding:
 
 
 def ports() -> Finding:
-    """Look whether five ports can be had on loopback, and reached."""
+    """Check that five ports can be bound on loopback, and reached."""
     try:
         with ExitStack() as stack:
             listeners = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(5)]
@@ -136,18 +132,13 @@ def ports() -> Finding:
 
 
 def files(directory: str) -> Iterator[Finding]:
-    """Yield the files that bear a module's name."""
-    found = import_guard.find(directory)
-    if found:
-        yield (
-            "note",
-            "files",
-            f"named like modules, so that cells import the module and not the file: {', '.join(found)}",
-        )
+    """Yield the files that have a module's name."""
+    if found := ", ".join(import_guard.find(directory)):
+        yield "note", "files", f"named like modules, so that cells import the module and not the file: {found}"
 
 
 def environment() -> str:
-    """Return the variables that matter, a line for each; of a secret only that it is there."""
+    """Return the environment variables that matter, one a line; a secret's value is left out."""
     matter = {name: value for name, value in sorted(os.environ.items()) if name.startswith(VARIABLES)}
     lines = [f"{name}={'...' if any(word in name for word in SECRET) else value}" for name, value in matter.items()]
     return "\n".join(lines) or "nothing of Python's, Jupyter's or ours is set"
@@ -189,7 +180,7 @@ def _result(manager: Any, client: Any) -> str:
     until = monotonic() + DEADLINE
     while monotonic() < until:
         with suppress(Empty):
-            message = client.get_iopub_msg(timeout=GLANCE)
+            message = client.get_iopub_msg(timeout=POLL_INTERVAL)
             if message["msg_type"] in ("execute_result", "error"):
                 content = message["content"]
                 return str(content["data"]["text/plain"] if "data" in content else content["evalue"])

@@ -1,4 +1,4 @@
-"""embed: a kernel inside of somebody else's program, which goes on when the kernel ends. Owns no process.
+"""embed: a kernel inside of another program, which goes on when the kernel ends. Owns no process.
 
 `ipymini.embed()` stops the program there and serves clients until one of them says `exit` or shuts the kernel down.
 On a thread of its own it serves while the program goes on:
@@ -34,7 +34,7 @@ from ipymini.tools import connection_files
 
 log = logging.getLogger("ipymini.tools.embed")
 
-TWICE = 3.0  # seconds in which a second Ctrl-C ends an idle kernel
+TWICE = 3.0  # seconds within which a second Ctrl-C ends an idle kernel
 CONNECTION = ("ip", "transport", "key", "port_range", *(f"{channel}_port" for channel in CHANNELS))
 
 _IPYTHONS = re.compile(
@@ -47,7 +47,7 @@ class KernelRunning(IpyminiError):
 
 
 class _Embedded:
-    """The kernel that runs now, for `stop`, which other threads call."""
+    """The kernel that runs now; `stop` gets it from another thread."""
 
     def __init__(self) -> None:
         self.kernel: Kernel | None = None
@@ -55,7 +55,7 @@ class _Embedded:
         self.is_over = threading.Event()
 
 
-_one: _Embedded | None = None  # under _gate
+_current: _Embedded | None = None  # under _gate
 _gate = threading.Lock()
 
 
@@ -78,7 +78,7 @@ def stop(timeout: float = 5.0) -> bool:
     Return whether it has ended: also if there is none. In a cell it ends after the cell, and this does not wait.
     """
     with _gate:
-        one = _one
+        one = _current
     if one is None:
         return True
     if one.kernel is not None:
@@ -87,15 +87,15 @@ def stop(timeout: float = 5.0) -> bool:
 
 
 def _embed(caller: FrameType, module: ModuleType | None, names: dict[str, Any] | None, options: dict[str, Any]) -> None:
-    global _one
+    global _current
     if module is None:
         module = sys.modules.get(str(caller.f_globals.get("__name__"))) or sys.modules["__main__"]
         if names is None and caller.f_locals is not caller.f_globals:
             names = dict(caller.f_locals)
     with _gate:
-        if _one is not None or cells.kernel() is not None:
+        if _current is not None or cells.kernel() is not None:
             raise KernelRunning("expected no kernel in this process, there is one: end it first, or connect to it")
-        one = _one = _Embedded()
+        one = _current = _Embedded()
     try:
         with ExitStack() as undo:
             undo.callback(_forget, one)
@@ -105,9 +105,9 @@ def _embed(caller: FrameType, module: ModuleType | None, names: dict[str, Any] |
 
 
 def _forget(one: _Embedded) -> None:
-    global _one
+    global _current
     with _gate:
-        one.kernel, _one = None, None
+        one.kernel, _current = None, None
 
 
 def _serve(
@@ -173,7 +173,7 @@ def _as_options(config: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return [f"--{section}.{trait}={value}" for section, traits in config.items() for trait, value in traits.items()]
 
 
-# ---- as it was before -----------------------------------------------------------------
+# ---- restoring what was there before -------------------------------------------------------
 
 
 @contextmanager
@@ -194,7 +194,7 @@ def _log_to_stderr() -> Iterator[None]:
 
 @contextmanager
 def _environment_restored(before: dict[str, str], after: dict[str, str]) -> Iterator[None]:
-    """Take back what a kernel's start sets for child processes, unless cells have set something else since."""
+    """Restore the variables that the kernel's start has set, unless cells have set them since."""
     yield
     for name, value in after.items():
         if value != before.get(name) and os.environ.get(name) == value:
@@ -206,7 +206,7 @@ def _environment_restored(before: dict[str, str], after: dict[str, str]) -> Iter
 
 @contextmanager
 def _path_restored() -> Iterator[None]:
-    """Take the working directory out of the places for imports, if it was none."""
+    """Take the working directory off `sys.path`, if it was not there before."""
     had_it = "" in sys.path
     yield
     if "" in sys.path and not had_it:
@@ -215,7 +215,7 @@ def _path_restored() -> Iterator[None]:
 
 @contextmanager
 def _sys_restored() -> Iterator[None]:
-    """Take back what IPython says in `sys`: that there is a prompt, and how a cell failed, which keeps all of us."""
+    """Restore what IPython sets in `sys`: the prompts, and the last error, whose traceback keeps the kernel alive."""
     names = ("ps1", "ps2", "ps3", "last_type", "last_value", "last_traceback", "last_exc")
     before = {name: getattr(sys, name) for name in names if hasattr(sys, name)}
     yield
@@ -237,7 +237,7 @@ def _names_tidied(names: dict[str, Any]) -> Iterator[None]:
 
 
 def _own_loop() -> asyncio.AbstractEventLoop | None:
-    """Return the loop that is set for this thread, where none runs; make none."""
+    """Return the event loop that is set for this thread, or None; make none."""
     if sys.version_info < (3, 14):
         return getattr(getattr(asyncio.get_event_loop_policy(), "_local", None), "_loop", None)
     try:
@@ -248,7 +248,7 @@ def _own_loop() -> asyncio.AbstractEventLoop | None:
 
 @contextmanager
 def _outside_of_loops() -> Iterator[None]:
-    """Let the lane's loop run although one of the program's may run on this thread, and give it back."""
+    """Let the lane's loop run although one of the program's may run on this thread; set that one again afterwards."""
     with loops.outside_loop():
         before = _own_loop()
         yield
