@@ -251,7 +251,8 @@ def test_an_option_makes_a_setting(typed, setting, value, caplog):
 
 
 @pytest.mark.parametrize(
-    "typed", ["--debug", "--quiet", "--no-stdout", "--init", "--trio-loop", "--nosep", "--show-config"]
+    "typed",
+    ["--debug", "--quiet", "--log-level=nonsense", "--no-stdout", "--init", "--trio-loop", "--nosep", "--show-config"],
 )
 def test_an_option_without_a_meaning_here_is_accepted(typed, caplog):
     application.IPKernelApp().parse_command_line([typed])

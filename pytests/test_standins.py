@@ -41,7 +41,7 @@ SHOWN = {
     "type(sys.stdout)": "write writelines flush fileno isatty register_hook unregister_hook set_parent set_thread_parent reset_thread_parent parent_header session pub_thread topic",
     "Kernel": "shell session iopub_socket do_execute do_complete do_inspect do_history do_is_complete do_shutdown shell_handlers control_handlers msg_types control_msg_types control_thread comm_manager",
     "IPythonKernel": "shell user_ns do_execute do_complete do_inspect do_history do_is_complete do_shutdown do_clear shell_handlers control_handlers msg_types control_msg_types",
-    "kernelapp.IPKernelApp": "kernel shell session user_ns connection_file connection_dir abs_connection_file ip transport ports shell_port iopub_port stdin_port control_port hb_port iopub_socket iopub_thread control_thread initialize start",
+    "kernelapp.IPKernelApp": "kernel shell session user_ns connection_file connection_dir abs_connection_file ip transport ports shell_port iopub_port stdin_port control_port hb_port initialize start",
 }
 
 # In every kernel that has stand-ins: claim (and who relies on it), code, what its last expression gives

@@ -25,6 +25,7 @@ from traitlets.config.loader import DeferredConfigList, DeferredConfigString
 from ipymini.compat.facade import IPythonKernel
 from ipymini.ipython import startup
 from ipymini.ipython.startup import log
+from ipymini.protocol.connection import CHANNELS
 
 ALIASES = {
     **base_aliases,
@@ -92,21 +93,18 @@ class IPKernelApp(BaseIPythonApplication, InteractiveShellApp):
     shell: Any = Instance(InteractiveShell, allow_none=True)
     connection_file = Unicode().tag(config=True)
     gui, matplotlib, pylab = (Unicode(None, allow_none=True).tag(config=True) for _ in range(3))  # checked by the shell
-    # ipykernel's, which mean nothing here.
-    parent_handle, interrupt, quiet, capture_fd_output = (AnyTrait().tag(config=True) for _ in range(4))
+    # `__main__` reads the first; the others are ipykernel's, and mean nothing here.
+    log_level, parent_handle, interrupt, quiet, capture_fd_output = (AnyTrait().tag(config=True) for _ in range(5))
 
     kernel = property(lambda self: IPythonKernel._instance)
     session = property(lambda self: self.kernel.session)
     user_ns = property(lambda self: self.kernel.user_ns)
-    iopub_socket = property(lambda self: self.kernel.iopub_socket)
-    iopub_thread = property(lambda self: self.kernel.iopub_thread)
-    control_thread = property(lambda self: self.kernel.control_thread)
     abs_connection_file = property(lambda self: self.connection_file)
     connection_dir = property(lambda self: os.path.dirname(self.connection_file))
     ip = property(lambda self: self.kernel.connection.ip)
     transport = property(lambda self: self.kernel.connection.transport)
     ports = property(lambda self: dict(self.kernel.connection.ports))
-    shell_port, iopub_port, stdin_port, control_port, hb_port = map(_port, ("shell", "iopub", "stdin", "control", "hb"))
+    shell_port, iopub_port, stdin_port, control_port, hb_port = map(_port, CHANNELS)
 
     @classmethod
     def of_this_process(cls) -> "IPKernelApp":
@@ -161,8 +159,10 @@ class IPKernelApp(BaseIPythonApplication, InteractiveShellApp):
     def _log_default(self) -> Any:
         return IPythonKernel.log
 
-    def _configure_logging(self) -> None:
+    def _configure_logging(self, change: Any = None) -> None:
         """Leave the log as `python -m ipymini` has made it."""
+
+    _observe_logging_change = _configure_logging
 
     def init_crash_handler(self) -> None:
         """Leave `sys.excepthook` alone."""
