@@ -14,7 +14,8 @@ import weakref
 from _thread import allocate_lock
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 from ipymini.execution.subscribers import size_of
 from ipymini.protocol.messages import Message, Request
@@ -30,7 +31,8 @@ TEXT_BYTES = 100  # that a text takes besides its characters
 MESSAGE_BYTES = 1000  # that a message takes besides its content
 
 
-class Frames(NamedTuple):
+@dataclass(slots=True, eq=False)  # a NamedTuple's `__new__` is in no module of ours: interrupts could strike in it
+class Frames:
     """An encoded message in the outbox."""
 
     channel: str
