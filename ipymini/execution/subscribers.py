@@ -5,8 +5,8 @@ Everything here runs on the I/O thread.
 Theory. ZeroMQ has a queue for each subscriber and bounds it by the number of messages (SNDHWM); XPUB_NODROP tells us
 that some queue is full. We bound the bytes, too. The socket's monitor says which descriptors there are, and the system
 how many bytes of each the other end has not taken. Where that is 0, the queue is empty; so no more than QUEUE bytes
-leave after a moment at which it was. (To lower SNDHWM for large messages does not do: ZeroMQ tells of what was read
-in steps of half of it, and a reader that has read all may not have told enough to let its writer go on.)
+leave after a moment at which it was. (A lower SNDHWM for large messages does not work: ZeroMQ reports what was read in
+steps of half of it, so a reader that has read everything may not have reported enough for its writer to go on.)
 
 While a queue is full, messages wait in `stuck`; their bytes count against the outbox's budget, so that writers wait,
 too. If a subscriber has taken nothing for PATIENCE seconds, its connection is cut: ZeroMQ frees what was queued for it,
@@ -152,15 +152,20 @@ class Subscribers:
         self._socket.set(zmq.XPUB_NODROP, 0)
 
     def _look_for_the_stalled(self) -> None:
+        """Cut who has taken nothing for too long. Called again and again while messages are stuck."""
         now = time.monotonic()
         for one in list(self._connections.values()):
             untaken = _untaken(one.descriptor)
+            # It is counted anew from here on: it has taken something; or there is nothing to take, so it is not the one
+            # that is waited for; or we have not looked since messages are stuck, and the same number then and now
+            # does not say that nothing was taken in between.
             if untaken != one.untaken or not untaken or one.still_since < self._stuck_since:
                 one.untaken, one.still_since = untaken, now
             elif now - one.still_since >= self._patience_with(one, now):
                 self._cut(one, now)
         if self._lossy_until < now:
             self._socket.set(zmq.XPUB_NODROP, 1)
+            # Each cut sets `_stuck_since` anew, and so does each message that leaves: nobody to cut was found.
             if now - self._stuck_since >= 2 * PATIENCE:  # the system has not told us who
                 log.warning("a subscriber does not read: whoever is behind loses messages waiting=%d", len(self.stuck))
                 self._become_lossy()

@@ -159,7 +159,7 @@ class OutStream(io.TextIOBase):
         return self._child is None
 
     def enter_child(self) -> None:
-        """From now on this is a forked child: the parent's outbox is none of its business."""
+        """From now on this is a forked child: it writes to the descriptor, and not into its copy of the outbox."""
         self._child = []
 
     def _write_in_child(self, text: str, *, all_of_it: bool = False) -> None:
