@@ -127,7 +127,7 @@ class Kernel:
             self.undo.append(self.descriptors.install())
         self.undo.append(signals.on_unraisable(on_swallowed))
         self.undo.append(self.stdin.install(shared=not self.owns_process))
-        self.undo.append(breakpoint.install(lambda: self.debug.debugger))
+        self.undo.append(breakpoint.install(lambda: self.debug.tracer))
         self.undo.append(loops.install(self._is_our_loop))
         from ipymini.bridge import Bridge
         from ipymini.compat import facade, ipykernel_names
@@ -212,11 +212,9 @@ class Kernel:
 
     async def _serve_control(self, request: Request) -> None:
         """Serve one request of the control lane; they run side by side, but a client's debug_requests in turn."""
-        if request.msg_type != "debug_request":
-            await self.handle(request)
-            return
-        async with self.debug.turns.turn(request.session):
-            await self.handle(request)
+        if request.msg_type == "debug_request":
+            await self.debug.turn(request.session)
+        await self.handle(request)
 
     async def handle(self, request: Request) -> None:
         """Serve one request on its lane: busy, the handler, the reply, idle. Never raises."""

@@ -33,7 +33,6 @@ OUTSIDE = {
     "pydevd_tracing": {"debug"},
     "_pydev_bundle": {"debug"},
     "_pydevd_bundle": {"debug"},
-    "_pydevd_sys_monitoring": {"debug"},
     "jupyter_core": {"tools", "ipython", "launcher"},
     "jupyter_client": {"tools", "ipython", "compat"},
     "tornado": {"compat"},
@@ -43,7 +42,7 @@ OUTSIDE = {
     "Cryptodome": {"launcher"},
 }
 
-THREADS = {"execution.lane", "execution.workers", "execution.sockets", "debug.debugger", "ipython.history"}
+THREADS = {"execution.lane", "execution.workers", "execution.sockets", "debug.session", "ipython.history"}
 
 # What runs on threads of the kernel's own while cells run must not see what a cell does to builtins.
 KERNELS_OWN = (*(prefix.removeprefix("ipymini.") for prefix in stacks._OURS), "ipython.history")

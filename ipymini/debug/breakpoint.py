@@ -17,13 +17,10 @@ from typing import Any, Protocol
 class Stops(Protocol):
     """What we need of a debugger."""
 
-    @property
-    def is_attached(self) -> bool: ...
-
     def stop_here(self, frame: FrameType) -> None: ...
 
 
-def install(debugger: Callable[[], Stops | None]) -> Callable[[], None]:
+def install(attached: Callable[[], Stops | None]) -> Callable[[], None]:
     """Make `breakpoint()` ours, and settle how pydevd will work if anybody imports it; return the undo."""
     before = sys.breakpointhook
 
@@ -31,8 +28,8 @@ def install(debugger: Callable[[], Stops | None]) -> Callable[[], None]:
         if os.environ.get("PYTHONBREAKPOINT") is not None:
             return sys.__breakpointhook__(*args, **kwargs)
         frame = sys._getframe(1)
-        if (stops := debugger()) is not None and stops.is_attached:
-            return stops.stop_here(frame)
+        if (debugger := attached()) is not None:
+            return debugger.stop_here(frame)
         return _open_ipdb(frame)
 
     sys.breakpointhook = hook
@@ -54,11 +51,10 @@ def install(debugger: Callable[[], Stops | None]) -> Callable[[], None]:
 def settle_pydevd() -> None:
     """Set what pydevd reads once, when it is imported; the user's cell may be the one to import it.
 
-    On 3.12 and later pydevd would use sys.monitoring: docs/debugger.md says what is wrong with it, and
-    IPYMINI_SYS_MONITORING=1 tries it. File validation only means a warning that nobody can act upon.
+    On 3.12 and later pydevd would use sys.monitoring: docs/debugger.md says what is wrong with it. File validation
+    only means a warning that nobody can act upon.
     """
-    use_monitoring = os.environ.get("IPYMINI_SYS_MONITORING", "0")
-    os.environ["PYDEVD_USE_SYS_MONITORING"] = "1" if use_monitoring.lower() in ("1", "true", "yes") else "0"
+    os.environ["PYDEVD_USE_SYS_MONITORING"] = "0"
     os.environ.setdefault("PYDEVD_USE_FRAME_EVAL", "NO")  # debugpy would say so, but after an embedded kernel for good
     os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
     os.environ.setdefault("PYDEVD_IPYTHON_COMPATIBLE_DEBUGGING", "1")

@@ -1,117 +1,77 @@
-"""debugger: answers debug_request: asks debugpy, and does itself what only a kernel can. Knows no sockets, no lanes.
+"""debugger: the answer to each debug_request, by the name of its DAP command. Knows no sockets, no lanes.
 
-Theory. One thread, `ipymini-debugger`, runs an event loop; each request is a coroutine there. Requests *leave* for
-debugpy in the order they came; each answer is waited for on its own, up to a deadline, so a request that debugpy
-never answers holds up nobody. What changes the session (initialize, attach, disconnect) holds `turn` all the time.
-What may run user code (reprs, formatters) or block (importing debugpy) runs on a thread of its own, also up to a
-deadline. Frontends need not know any of this: they see one DAP adapter that always answers.
+A command gets the debugger and the arguments, returns the body of the response, and raises Refused to say no. What is
+in `FORWARDED` goes to debugpy as it is. Commands run on the event loop of the control lane, side by side; what changes
+the session (initialize, attach, disconnect, breakpoints) holds `turn` all the time. `session` says how none of them
+blocks. To a frontend it is one DAP adapter that always answers.
 """
 
 import asyncio
-import concurrent.futures
+import itertools
 import logging
 import os
-import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
-from types import FrameType
 from typing import Any
 
-from ipymini.debug import (
-    dap,
-    inspection,  # noqa: F401  # puts its commands into the table
-)
-from ipymini.debug.adapter import Adapter, NoAnswer, answer_of
-from ipymini.debug.commands import (
-    COMMANDS,
-    FORWARDED,
-    LEAVE_DEADLINE,
-    SLOW,
-    SLOW_DEADLINE,
-    START_DEADLINE,
-    Arguments,
-    Body,
-    Refused,
-    granted,
-)
-from ipymini.debug.pydevd_workarounds import hide
+from ipymini.debug import inspection
+from ipymini.debug.adapter import DEADLINE, Message, Refused, body_of, response
+from ipymini.debug.inspection import SLOW_DEADLINE
+from ipymini.debug.pydevd_workarounds import forget_dead_threads, hide_service_threads
+from ipymini.debug.session import Arguments, Body, Session, in_thread, said
 from ipymini.debug.tracer import Stop, Tracer
-from ipymini.debug.variables import Explorer, said
 from ipymini.execution import context
 from ipymini.execution.stacks import Called
 from ipymini.protocol.messages import IpyminiError, Request
-from ipymini.protocol.originals import EventLoop, threading
 
-INSIST = 0.05  # seconds that a thread may take to leave its stop when it has been interrupted
-DEADLINE = 10.0  # seconds for debugpy to answer
+log = logging.getLogger("ipymini.debug.debugger")
 
+STRIKE_AFTER = 0.05  # seconds that a thread may take to leave its stop when it has been interrupted
+HASH_SEED = 0xC70F6907  # of the murmur2 that names the files of cells: frontends compute the same names
+SLOW = frozenset({"evaluate", "setVariable", "setExpression", "variables", "completions"})  # may run user code
 
-@dataclass(slots=True)
-class Session:
-    """What is known from initialize to disconnect, and forgotten then."""
-
-    adapter: Adapter | None = None
-    is_attached: bool = False
-    connecting: asyncio.Future[None] | None = None  # until attach: debugpy's side, which waits for configurationDone
-    initialized: asyncio.Event = field(default_factory=asyncio.Event)
-    stopped_threads: set[int] = field(default_factory=set)
-    breakpoints: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # by path; as asked, lines as verified
-    kept: dict[str, dict[str, Any]] = field(default_factory=dict)  # the latest function and exception breakpoints
-    scopes: set[int] = field(default_factory=set)  # references whose variables are names of a module or a function
+# Passed on as they are. Everything else is in `COMMANDS`, or refused by name.
+FORWARDED = frozenset(
+    "exceptionInfo goto gotoTargets next pause setDebuggerProperty setExpression setVariable "
+    "stackTrace stepIn stepInTargets stepOut completions".split()
+)
 
 
 class Debugger:
-    """One debugger for one kernel.
+    """One debugger for one kernel; made on the loop of the control lane.
 
-    For any thread: `submit`, `interrupt`, `enter_cell`, `take_strike`, `stop_here`, `stop`. Everything else belongs to
-    the loop's thread. `strike` interrupts one thread, given by its ident. `emit` publishes a debug_event; its parent
-    is the current request: the cell that stopped, else the debug_request served last.
+    For any thread: `interrupt` and `stop`. Everything else belongs to the loop.
     """
 
     def __init__(
         self,
         *,
-        emit: Callable[[dict[str, Any]], None],
+        emit: Callable[[Message], None],
         namespace: Callable[[], dict[str, Any]],
         cell_file: Callable[[str], str],
-        strike: Callable[[int], None] = lambda ident: None,
-        log: logging.Logger | None = None,
-        deadline: float = DEADLINE,
+        strike: Callable[[int], None],
     ):
-        self._emit = emit
-        self.namespace = namespace
-        self.cell_file = cell_file
-        self._strike = strike
-        self.log = log or logging.getLogger("ipymini.debug.debugger")
-        self.deadline = deadline
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
-        self._starting = threading.Lock()
-        self._parted = threading.Event()  # `stop` has taken leave of pydevd
-        self._seq = 0
-        self.cause: Request | None = None
-        self.session = Session()
+        """`emit` publishes a debug_event: its parent is the cell that stopped, else the latest debug_request.
+
+        `namespace`: the user's; `cell_file`: the path of a cell with this code; `strike` interrupts the thread of an
+        ident.
+        """
+        self._emit, self.namespace, self.cell_file, self._strike = emit, namespace, cell_file, strike
+        self._loop = asyncio.get_running_loop()
+        self._serving: set[asyncio.Task[Any]] = set()
+        self._is_stopped = False
+        self._seq = itertools.count(1)
+        self._cause: Request | None = None  # the latest debug_request
         self.turn = asyncio.Lock()  # what changes the session, or must not overtake such a change; fair
-        self.undo: Callable[[], None] = lambda: None
-        self.dumped: set[str] = set()
-        self.explorer = Explorer()
         self.tracer = Tracer()
+        self.explorer = inspection.Explorer()
+        self.dumped: set[str] = set()  # paths of cells that a frontend has dumped
+        self.session = self._new_session()
 
-    @property
-    def is_attached(self) -> bool:
-        """Whether a breakpoint would stop a cell."""
-        return self.session.is_attached
+    def _new_session(self) -> Session:
+        return Session(self.tracer, self._on_event, self._on_lost)
 
-    # ---- any thread ------------------------------------------------------------
-
-    def submit(self, content: dict[str, Any]) -> "concurrent.futures.Future[dict[str, Any]]":
-        """Answer a debug_request: the future is the content of its debug_reply. It always arrives."""
-        return asyncio.run_coroutine_threadsafe(self._answer(content), self._running_loop())
-
-    async def request(self, content: dict[str, Any]) -> dict[str, Any]:
-        """The same, awaited; blocks nothing."""
-        return await asyncio.wrap_future(self.submit(content))
+    # ---- any thread ------------------------------------------------------------------
 
     def interrupt(self, ident: int, stack: Iterable[Called] = ()) -> bool:
         """Take over the interrupt of a thread that is stopped; it will leave its stop with KeyboardInterrupt.
@@ -119,53 +79,17 @@ class Debugger:
         False: it is not stopped, or runs an evaluated expression just now (`stack`): interrupt it as usual.
         Takes no lock: may be called by a signal handler.
         """
-        if ident not in self.tracer.stops or self._loop is None:
+        if ident not in self.tracer.stops or self._is_stopped:
             return False
         taken = self.tracer.holds(ident, stack)
-        self._loop.call_soon_threadsafe(self._release, ident)
+        self._soon(lambda: self._release(ident))
         return taken
 
-    def _release(self, ident: int) -> None:
-        self.tracer.release(ident)
-        if self._loop is not None and (stop := self.tracer.stops.get(ident)) is not None:
-            self._loop.call_later(INSIST, self._insist, ident, stop)
-
-    def _insist(self, ident: int, stop: Stop) -> None:
-        """A thread that has not left its stop evaluates something: it had begun to when the interrupt came."""
-        if self.tracer.stops.get(ident) is stop:
-            self._strike(ident)
-
-    def enter_cell(self) -> None:
-        """Call this at the start of each cell, on its thread. Costs next to nothing without a session."""
-        if self.session.is_attached:
-            self.tracer.enter_cell()
-
-    def take_strike(self) -> bool:
-        """Whether an interrupt found this thread stopped at an exception, and has not been raised since: forget it.
-
-        For the end of a cell that fails with this exception.
-        """
-        return self.session.is_attached and self.tracer.take_strike()
-
-    def stop_here(self, frame: FrameType) -> None:
-        """Stop this thread at `frame`: what `breakpoint()` does while a debugger is attached."""
-        self.tracer.stop_here(frame)
-
     def stop(self) -> None:
-        """End the session and the thread, within a second. A second call is harmless."""
-        with self._starting:
-            loop, self._loop = self._loop, None
-        if loop is not None:
-            loop.call_soon_threadsafe(loop.stop)
-        if self.session.adapter is not None:
-            ending = threading.Thread(target=self.tracer.disconnect(), name="ipymini-debugger-end", daemon=True)
-            hide(ending)
-            ending.start()
-            ending.join(0.3)
-        self._parted.set()
-        if self._thread is not None:
-            self._thread.join(0.5)
-        self.undo()
+        """End the session, and the requests that wait for an answer. Not on the loop, which has to run still."""
+        self._is_stopped = True
+        self._soon(lambda: [task.cancel() for task in self._serving])
+        self.session.stop(self._soon)
         for path in self.dumped:
             with suppress(OSError):  # the frontend has deleted it, or something else lies beside it
                 os.unlink(path)
@@ -173,167 +97,252 @@ class Debugger:
             with suppress(OSError):
                 os.rmdir(directory)
 
-    def _running_loop(self) -> asyncio.AbstractEventLoop:
-        with self._starting:
-            if self._loop is None:
-                self._loop = EventLoop()
-                self._thread = threading.Thread(
-                    target=self._run, args=(self._loop,), name="ipymini-debugger", daemon=True
-                )
-                hide(self._thread)
-                self._thread.start()
-            return self._loop
+    def _soon(self, function: Callable[[], object]) -> None:
+        with suppress(RuntimeError):  # the loop has been closed: the kernel ends
+            self._loop.call_soon_threadsafe(function)
 
-    def _run(self, loop: asyncio.AbstractEventLoop) -> None:
-        asyncio.set_event_loop(loop)
+    # ---- the loop: one request -------------------------------------------------------
+
+    async def answer(self, content: Message) -> Message:
+        """Return the DAP response to the content of a debug_request, also to nonsense."""
+        self._cause = context.own() or self._cause
+        task = context.current_task()
+        assert task is not None
+        self._serving.add(task)
         try:
-            loop.run_forever()
-            tasks = asyncio.all_tasks(loop)
-            for task in tasks:
-                task.cancel()
-            loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
-            self._parted.wait(0.5)  # pydevd's threads wait for each other, half a second, if we hang up first
-            if self.session.adapter is not None:
-                self.session.adapter.close()
-                loop.run_until_complete(asyncio.sleep(0))  # the socket is closed in the next turn
-        finally:
-            loop.close()
-
-    # ---- one request -------------------------------------------------------------
-
-    async def _answer(self, content: dict[str, Any]) -> dict[str, Any]:
-        """Return the DAP response to any content, also to nonsense."""
-        self.cause = context.own() or self.cause
-        try:
-            body, message = await self._do(content), None
-        except Refused as no:
-            body, message = no.body, str(no)
-        except IpyminiError as error:
-            body, message = {}, str(error)
+            body, refusal = await self._body(content), None
+        except IpyminiError as no:
+            body, refusal = no.body if isinstance(no, Refused) else {}, str(no)
         except Exception as error:
-            self.log.exception("debug_request failed command=%s", content.get("command"))
-            body, message = {}, f"{type(error).__name__}: {error}"
-        return dap.response(content, self.next_seq(), body, message=message)
+            log.exception("debug_request failed command=%s", content.get("command"))
+            body, refusal = {}, said(error)
+        finally:
+            self._serving.discard(task)
+        return response(content, next(self._seq), body, refusal=refusal)
 
-    async def _do(self, content: dict[str, Any]) -> Body:
+    async def _body(self, content: Message) -> Body:
         name, arguments = content.get("command"), content.get("arguments") or {}
         if not isinstance(name, str) or not isinstance(arguments, dict):
             raise Refused("a debug_request needs a command (a string) and arguments (an object)")
-        if (here := COMMANDS.get(name)) is not None:
-            return await here(self, arguments)
-        if name not in FORWARDED:
-            raise Refused(
-                f"unknown command {name!r}: this debugger knows {', '.join(sorted(FORWARDED | set(COMMANDS)))}"
-            )
-        return await self.forward(name, arguments)
+        if (command := COMMANDS.get(name)) is not None:
+            return await command(self, arguments)
+        if name in FORWARDED:
+            return await self.forward(name, arguments)
+        raise Refused(f"unknown command {name!r}: this debugger knows {', '.join(sorted(FORWARDED | set(COMMANDS)))}")
 
     async def forward(self, name: str, arguments: Arguments) -> Body:
-        """Ask debugpy. Raises Refused with debugpy's own words if it says no."""
+        """Ask debugpy. Raises Refused with debugpy's own words if it says no, and NoAnswer."""
         async with self.turn:
-            adapter = self.attached(name)
-            future = adapter.send(name, arguments)
-        return granted(await answer_of(future, name, SLOW_DEADLINE if name in SLOW else self.deadline))
+            answer = self.session.attached(name).send(name, arguments)
+        return await body_of(answer, name, SLOW_DEADLINE if name in SLOW else DEADLINE)
 
-    def attached(self, name: str) -> Adapter:
-        if self.session.adapter is None or not self.session.is_attached:
-            raise Refused(f"no debugger is attached: {name!r} needs initialize and attach first")
-        return self.session.adapter
+    # ---- the loop: what happens ------------------------------------------------------
 
-    def next_seq(self) -> int:
-        self._seq += 1
-        return self._seq
-
-    async def in_thread(self, function: Callable[[], Any], deadline: float, doing: str) -> Any:
-        """Run on a thread of its own what may block, or runs user code. Raises NoAnswer after `deadline` seconds."""
-        return await answer_of(self.thread_for(function, doing), doing, deadline)
-
-    def thread_for(self, function: Callable[[], Any], doing: str) -> "asyncio.Future[Any]":
-        loop = asyncio.get_running_loop()
-        future = loop.create_future()
-
-        def settle(value: Any, error: BaseException | None) -> None:
-            if not future.done():
-                future.set_exception(error) if error is not None else future.set_result(value)
-
-        def work() -> None:
-            value: Any = None
-            failure: IpyminiError | None = None
-            try:
-                value = function()
-            except IpyminiError as error:
-                # Its context and its traceback hold the user's objects, and these must not end on the loop.
-                error.__context__ = error.__traceback__ = None
-                failure = error
-            except BaseException as error:  # whatever it is, sys.exit() too, it is the answer to one request
-                failure = Refused(said(error))
-                self.log.error("debug_request failed doing=%s error=%s\n%s", doing, failure, _stack_of(error))
-            try:
-                loop.call_soon_threadsafe(settle, value, failure)
-            except RuntimeError:
-                pass  # the loop has been closed: nobody waits any more
-
-        thread = threading.Thread(target=work, name=f"ipymini-debugger-{doing}", daemon=True)
-        hide(thread)
-        thread.start()
-        return future
-
-    # ---- events ------------------------------------------------------------------
-
-    def on_event(self, event: dict[str, Any]) -> None:
-        """Keep the books, and publish. On the loop."""
-        name, body = event.get("event"), event.get("body") or {}
-        cause = self.cause
-        if name == "initialized":
-            self.session.initialized.set()
-        elif name == "stopped":
-            self.session.stopped_threads.add(body.get("threadId", 0))
-            cause = self.tracer.causes.get(body.get("threadId", 0)) or cause
-        elif name == "continued":
-            cause = self.tracer.causes.get(body.get("threadId", 0)) or cause
-            if body.get("allThreadsContinued"):
-                self.session.stopped_threads.clear()
-            self.session.stopped_threads.discard(body.get("threadId", 0))
-        elif name == "thread" and body.get("reason") == "exited":
-            self.session.stopped_threads.discard(body.get("threadId", 0))
-        elif name == "output" and "raised from within the callback set in sys.settrace" in str(body.get("output")):
+    def _on_event(self, event: Message) -> None:
+        name, body = event.get("event", ""), event.get("body") or {}
+        self.session.take(name, body)
+        if name == "output" and "raised from within the callback set in sys.settrace" in str(body.get("output")):
             return  # an interrupt: tracing goes on at the next cell, whatever this says
-        elif name == "terminated":
-            return  # we say that ourselves
-        self.publish({**event, "seq": self.next_seq()}, cause)
+        if name == "terminated":
+            return  # `say_terminated` says so
+        stopped = self.tracer.causes.get(body.get("threadId", 0)) if name in ("stopped", "continued") else None
+        self._publish(event, stopped or self._cause)
 
-    def publish(self, event: dict[str, Any], cause: Request | None) -> None:
+    def _publish(self, event: Message, cause: Request | None) -> None:
         with context.handling(cause):
-            self._emit(event)
+            self._emit({**event, "seq": next(self._seq)})
 
-    def on_lost(self) -> None:
-        """debugpy has hung up. On the loop."""
-        self.log.warning("debugpy has gone")
+    def say_terminated(self) -> None:
+        """Tell every frontend that the session has ended."""
+        self._publish({"type": "event", "event": "terminated", "body": {}}, self._cause)
+
+    def _on_lost(self) -> None:
+        log.warning("debugpy has gone")
         self._losing = asyncio.ensure_future(self._lose())
 
     async def _lose(self) -> None:
         async with self.turn:
-            await self.end()
-        self.publish(dap.event("terminated", self.next_seq(), {}), self.cause)
+            await self.end_session()
+        self.say_terminated()
 
-    async def end(self) -> None:
+    async def end_session(self) -> None:
         """Leave no session behind. Holding `turn`."""
-        adapter, connecting = self.session.adapter, self.session.connecting
-        self.undo()
-        self.undo = lambda: None
-        self.session = Session()
-        if adapter is not None:
-            adapter.expect_the_end()
-            try:
-                if connecting is not None:  # initialized, and never attached
-                    self.tracer.finish_connecting()
-                    await answer_of(connecting, "initialize", LEAVE_DEADLINE)  # type: ignore[arg-type]
-                dispose = await self.in_thread(self.tracer.disconnect, START_DEADLINE, "disconnect")
-                await self.in_thread(dispose, LEAVE_DEADLINE, "dispose")
-            except NoAnswer as error:  # a new session is another debugpy
-                self.log.warning("%s", error)
-            adapter.close()
+        ended, self.session = self.session, self._new_session()
+        await ended.end()
+
+    def _release(self, ident: int) -> None:
+        self.tracer.release(ident)
+        if (stop := self.tracer.stops.get(ident)) is not None:
+            self._loop.call_later(STRIKE_AFTER, self._strike_evaluation, ident, stop)
+
+    def _strike_evaluation(self, ident: int, stop: Stop) -> None:
+        """A thread that has not left its stop evaluates something: it had begun to when the interrupt came."""
+        if self.tracer.stops.get(ident) is stop:
+            self._strike(ident)
 
 
-def _stack_of(error: BaseException) -> str:
-    """Return where an exception was raised, without its own text: to make that may run user code."""
-    return "".join(traceback.format_tb(error.__traceback__))
+# ---- the session -----------------------------------------------------------------------
+
+
+async def initialize(debugger: Debugger, arguments: Arguments) -> Body:
+    """Start debugpy if it does not run yet. Body: the capabilities, debugpy's and ours."""
+    about_client = {"adapterID": "ipymini", "pathFormat": "path", "linesStartAt1": True, "columnsStartAt1": True}
+    async with debugger.turn:
+        adapter = await debugger.session.connect()
+        body = await adapter.ask("initialize", {**about_client, **arguments})
+        if debugger.session.is_attached:
+            # A frontend that was reloaded starts from the beginning; what runs must not wait for it.
+            await adapter.ask("configurationDone", {})
+    # The debuggee is the kernel: to end it is for shutdown_request, not for a debugger.
+    return {**body, "supportTerminateDebuggee": False}
+
+
+async def attach(debugger: Debugger, arguments: Arguments) -> Body:
+    """Begin to trace, with all breakpoints that came before. Answered when a breakpoint would stop a cell."""
+    async with debugger.turn:
+        await debugger.session.attach(arguments)
+    return {}
+
+
+async def configuration_done(debugger: Debugger, arguments: Arguments) -> Body:
+    """Nothing: attach has done it, since frontends do not agree on when to send this."""
+    return {}
+
+
+async def disconnect(debugger: Debugger, arguments: Arguments) -> Body:
+    """End the session, not the kernel: everything runs on, nothing is traced any more, breakpoints are forgotten.
+
+    The event `terminated` says so to every frontend: JupyterLab's buttons would still offer what has ended.
+    """
+    async with debugger.turn:
+        was_there = debugger.session.adapter is not None
+        await debugger.session.ask_to_end()
+        await debugger.end_session()
+        if was_there:
+            debugger.say_terminated()
+    return {}
+
+
+async def debug_info(debugger: Debugger, arguments: Arguments) -> Body:
+    """What a frontend needs to find its way back in. Always available."""
+    async with debugger.turn:  # so that it tells of what was asked before
+        session = debugger.session
+    return {
+        "isStarted": session.adapter is not None,
+        "hashMethod": "Murmur2",
+        "hashSeed": HASH_SEED,
+        "tmpFilePrefix": os.path.dirname(debugger.cell_file("")) + os.sep,
+        "tmpFileSuffix": ".py",
+        "breakpoints": [{"source": path, "breakpoints": lines} for path, lines in session.breakpoints.items()],
+        "stoppedThreads": sorted(session.stopped_threads),
+        "richRendering": True,
+        "exceptionPaths": ["Python Exceptions"],
+        "copyToGlobals": True,
+    }
+
+
+# ---- cells and breakpoints -------------------------------------------------------------
+
+
+async def dump_cell(debugger: Debugger, arguments: Arguments) -> Body:
+    """Write a cell's code where its compiled code says it comes from. Body: {sourcePath}."""
+    code = arguments.get("code")
+    if not isinstance(code, str):
+        raise Refused("dumpCell needs the code of a cell (a string)")
+
+    def write() -> Body:
+        path = debugger.cell_file(code)
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)  # whatever the umask is
+        with open(handle, "w", encoding="utf-8", errors="surrogatepass", newline="") as file:
+            file.write(code)
+        debugger.dumped.add(path)
+        return {"sourcePath": path}
+
+    return await in_thread(write, "dumpCell")
+
+
+async def set_breakpoints(debugger: Debugger, arguments: Arguments) -> Body:
+    """Set the breakpoints of one file, instead of those it had. Before attach they are kept until then."""
+    place, wanted = arguments.get("source"), arguments.get("breakpoints") or []
+    if not isinstance(place, dict) or not isinstance(place.get("path"), str) or not isinstance(wanted, list):
+        raise Refused("setBreakpoints needs source.path (a string) and breakpoints (a list)")
+    async with debugger.turn:
+        return await debugger.session.set_breakpoints(arguments)
+
+
+async def set_function_breakpoints(debugger: Debugger, arguments: Arguments) -> Body:
+    """Stop where functions of these names begin."""
+    async with debugger.turn:
+        return await debugger.session.set_other_breakpoints("setFunctionBreakpoints", {"breakpoints": [], **arguments})
+
+
+async def set_exception_breakpoints(debugger: Debugger, arguments: Arguments) -> Body:
+    """Stop at exceptions. To debugpy none that a cell raises is uncaught, for IPython catches them all: to us it is."""
+    filters = list(arguments.get("filters") or [])
+    debugger.tracer.stop_where_a_cell_fails = "uncaught" in filters and "userUnhandled" not in filters
+    if debugger.tracer.stop_where_a_cell_fails:
+        filters.append("userUnhandled")
+    async with debugger.turn:
+        return await debugger.session.set_other_breakpoints(
+            "setExceptionBreakpoints", {**arguments, "filters": filters}
+        )
+
+
+# ---- running ---------------------------------------------------------------------------
+
+
+async def continue_(debugger: Debugger, arguments: Arguments) -> Body:
+    """Let everything run that is stopped (or one thread, with singleThread)."""
+    nudging = asyncio.ensure_future(_nudge(debugger.tracer))
+    try:
+        return await debugger.forward("continue", arguments)
+    finally:
+        nudging.cancel()
+        debugger.tracer.nudge()
+
+
+async def _nudge(tracer: Tracer) -> None:
+    """Wake the stopped threads: debugpy changes their state, and they look for themselves every 200 ms only."""
+    for pause in (0.001, 0.002, 0.005, 0.01, 0.02, 0.05):
+        await asyncio.sleep(pause)
+        tracer.nudge()
+
+
+async def threads(debugger: Debugger, arguments: Arguments) -> Body:
+    """The user's threads."""
+
+    def hide_others() -> None:
+        forget_dead_threads()
+        hide_service_threads()  # asks for names: a user's class of threads may make them by its own code
+
+    async with debugger.turn:
+        adapter = debugger.session.attached("threads")
+        await in_thread(hide_others, "threads")
+        answer = adapter.send("threads", arguments)
+    return await body_of(answer, "threads", DEADLINE)
+
+
+Command = Callable[[Debugger, Arguments], Awaitable[Body]]
+COMMANDS: dict[str, Command] = {
+    "initialize": initialize,
+    "attach": attach,
+    "configurationDone": configuration_done,
+    "disconnect": disconnect,
+    "terminate": disconnect,
+    "debugInfo": debug_info,
+    "dumpCell": dump_cell,
+    "setBreakpoints": set_breakpoints,
+    "setFunctionBreakpoints": set_function_breakpoints,
+    "setExceptionBreakpoints": set_exception_breakpoints,
+    "continue": continue_,
+    "threads": threads,
+    "source": inspection.source,
+    "modules": inspection.modules,
+    "scopes": inspection.scopes,
+    "variables": inspection.variables,
+    "inspectVariables": inspection.inspect_variables,
+    "evaluate": inspection.evaluate,
+    "richInspectVariables": inspection.rich_inspect_variables,
+    "copyToGlobals": inspection.copy_to_globals,
+}

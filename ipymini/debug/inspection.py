@@ -1,24 +1,135 @@
-"""inspection: the DAP commands that look: sources, modules, variables, values. They stop nothing and start nothing.
+"""inspection: the DAP commands that look: sources, modules, variables, values. They need no stop, and change none.
 
-They are in the table of `commands`; what may run user code (a repr, a formatter, a module's `__getattr__`, the end of
-an object) runs on a thread of its own, or on the one that is stopped, and so do all that turns it into plain JSON.
+The variables of a stopped frame are pydevd's answer. Those of the namespace, stopped or not, are the same tree of
+pydevd's, over a frame of our own. What may run user code (a repr, a formatter, a property, a module's `__getattr__`,
+the end of an object) runs on a thread of its own, or on the one that is stopped, and so does all that turns it into
+plain JSON.
 """
 
+import itertools
 import json
 import sys
 import tokenize
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from ipymini.debug.commands import SLOW_DEADLINE, Arguments, Body, Refused, command, file_of
-from ipymini.debug.variables import is_hidden, said
+from ipymini.debug.adapter import Refused
+from ipymini.debug.session import Arguments, Body, file_of, in_thread, said
+from ipymini.debug.tracer import import_debugpy
 from ipymini.protocol.wire import dumps
 
 if TYPE_CHECKING:
     from ipymini.debug.debugger import Debugger
 
+SLOW_DEADLINE = 60.0  # seconds where user code may have to run first
+FIRST_REFERENCE = 1_000_000_000  # of ours, so that they never meet debugpy's, which count from 1
+PAGE = 500  # children of a list that are shown at once
+TEXT = 1000  # characters of one value
+SETS = (set, frozenset)
+INDEXED = (list, tuple, range, *SETS)  # these only, and no subclass: a subclass runs user code
+GROUPS = ("special variables", "function variables", "class variables", "protected variables")
 
-@command("source")
+# What IPython and the kernel keep in the user's namespace, or Python in every module's.
+HIDDEN = frozenset(
+    "__name__ __doc__ __package__ __loader__ __spec__ __annotations__ __builtins__ __builtin__ __display__ __session__ "
+    "get_ipython debugpy exit quit open In Out _ih _oh _dh _sh _ __ ___ _i _ii _iii".split()
+)
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a name of the user's namespace is not the user's."""
+    return name in HIDDEN or (name.startswith("_i") and name[2:].isdigit()) or (name[:1] == "_" and name[1:].isdigit())
+
+
+class Explorer:
+    """pydevd's variable tree, for what is shown without pydevd's help; it remembers what each reference stands for.
+
+    All methods but `knows` run user code: never on the loop. A thread whose objects take too long is left behind, and
+    may overlap with the next; all that they share is `_shown` (a dict; atomic gets and sets).
+    """
+
+    def __init__(self) -> None:
+        self._shown: dict[int, Any] = {}  # reference -> pydevd's variable
+        self._references = itertools.count(FIRST_REFERENCE)
+
+    def knows(self, reference: Any) -> bool:
+        """Whether a reference is one of ours (and not debugpy's)."""
+        return isinstance(reference, int) and reference >= FIRST_REFERENCE
+
+    def show(self, namespace: Mapping[str, Any]) -> list[Body]:
+        """Return the top level: groups first, then the values, by name. References of before are shown no more."""
+        self._shown.clear()
+        frames = _pydevd_frames()
+        names = {name: value for name, value in dict(namespace).items() if type(name) is str and not is_hidden(name)}
+        frame = SimpleNamespace(f_code=SimpleNamespace(co_name="<module>"), f_locals=names)
+        return self._children(frames._FrameVariable(_GROUPED, frame, _register))
+
+    def children(self, reference: int, start: int, count: int, kind: str) -> list[Body]:
+        """Return a page of what is inside of a value that was shown. Raises Refused."""
+        variable = self._shown.get(reference)
+        if variable is None:
+            raise Refused("these variables are not shown any more: ask for the top level again")
+        return self.page(variable, start, count, kind)
+
+    def page(self, variable: Any, start: int, count: int, kind: str) -> list[Body]:
+        """Return a page of what is inside; `kind`: only what is "indexed" or "named", or all. Raises Refused."""
+        value, expression = variable.value, variable.evaluate_name
+        is_indexed = type(value) in INDEXED
+        if kind and (kind == "indexed") != is_indexed:
+            return []
+        if is_indexed and (start or count or kind):  # pydevd does not page: it shows the beginning, and then "more"
+            if type(value) in SETS:
+                value, expression = list(value), f"list({expression})"
+            from _pydevd_bundle.pydevd_resolver import MoreItemsRange
+
+            items = MoreItemsRange(value, start, start + (count or PAGE))
+            return self._children(_variable(variable.name, items, expression))
+        return self._children(variable)[start : start + count if count else None]
+
+    def result(self, value: Any, expression: str) -> Body:
+        """Return one value, as the result of an evaluation."""
+        return self._described(_variable(expression, value, expression))
+
+    def _children(self, variable: Any) -> list[Body]:
+        try:
+            # Without pydevd's decorator: it swaps the process's warning filters, and a cell may be running.
+            return [self._described(child) for child in type(variable).get_children_variables.__wrapped__(variable)]
+        except BaseException as error:  # the user's: a `__len__`, a `__class__`
+            raise Refused(said(error)) from None
+
+    def _described(self, variable: Any) -> Body:
+        shown: Body = variable.get_var_data(maxstring_outer=TEXT)
+        if shown["variablesReference"]:
+            shown["variablesReference"] = reference = next(self._references)
+            self._shown[reference] = variable
+            if type(variable.value) in INDEXED:
+                shown["indexedVariables"] = len(variable.value)
+        return shown
+
+
+# What pydevd's variables ask of a PyDB: how functions, classes and the like are shown. And where they are registered.
+_GROUPED = SimpleNamespace(variable_presentation=SimpleNamespace(get_presentation=lambda scope: "group"))
+
+
+def _register(variable: Any) -> None:
+    pass  # `Explorer._described` does
+
+
+def _pydevd_frames() -> Any:
+    import_debugpy()
+    from _pydevd_bundle import pydevd_suspended_frames
+
+    return pydevd_suspended_frames
+
+
+def _variable(name: str, value: Any, expression: str) -> Any:
+    return _pydevd_frames()._ObjectVariable(_GROUPED, name, value, _register, evaluate_name=expression)
+
+
+# ---- sources and modules ----------------------------------------------------------------
+
+
 async def source(debugger: "Debugger", arguments: Arguments) -> Body:
     """The text of a file, or of what debugpy numbered. Body: {content}."""
     place = arguments.get("source")
@@ -34,10 +145,9 @@ async def source(debugger: "Debugger", arguments: Arguments) -> Body:
         except (OSError, SyntaxError, UnicodeDecodeError, ValueError) as error:
             raise Refused(f"source unavailable: {error}") from None
 
-    return dict(await debugger.in_thread(read, debugger.deadline, "source"))
+    return await in_thread(read, "source")
 
 
-@command("modules")
 async def modules(debugger: "Debugger", arguments: Arguments) -> Body:
     """The files that have been imported. Always available."""
     start, count = int(arguments.get("startModule") or 0), int(arguments.get("moduleCount") or 0)
@@ -45,7 +155,7 @@ async def modules(debugger: "Debugger", arguments: Arguments) -> Body:
     def look() -> list[tuple[str, str]]:
         return [(name, path) for name in sorted(sys.modules) if isinstance(path := file_of(name), str)]
 
-    loaded = await debugger.in_thread(look, debugger.deadline, "modules")
+    loaded = await in_thread(look, "modules")
     page = loaded[start : start + count if count else None]
     return {
         "modules": [{"id": start + number, "name": name, "path": path} for number, (name, path) in enumerate(page)],
@@ -53,7 +163,9 @@ async def modules(debugger: "Debugger", arguments: Arguments) -> Body:
     }
 
 
-@command("scopes")
+# ---- variables --------------------------------------------------------------------------
+
+
 async def scopes(debugger: "Debugger", arguments: Arguments) -> Body:
     """The scopes of a stopped frame."""
     body = await debugger.forward("scopes", arguments)
@@ -61,46 +173,38 @@ async def scopes(debugger: "Debugger", arguments: Arguments) -> Body:
     return body
 
 
-@command("variables")
 async def variables(debugger: "Debugger", arguments: Arguments) -> Body:
-    """What is inside a scope or a value; of a scope without what IPython and Python keep there."""
-    reference = arguments.get("variablesReference")
-    if debugger.explorer.knows(reference):
-        try:
-            value, expression = debugger.explorer.shown(int(reference or 0))
-        except KeyError:
-            raise Refused("these variables are not shown any more: ask for the top level again") from None
-        return {"variables": await _page(debugger, arguments, value, expression)}
+    """What is inside of a scope or a value; of a scope without what IPython and Python keep there."""
+    reference, scopes = arguments.get("variablesReference"), debugger.session.scopes
+    start, count = int(arguments.get("start") or 0), int(arguments.get("count") or 0)
+    page = start, count, str(arguments.get("filter") or "")
+    explorer = debugger.explorer
+    if explorer.knows(reference):
+        return {"variables": await in_thread(lambda: explorer.children(int(reference or 0), *page), "variables")}
     if not debugger.session.is_attached:
         return await inspect_variables(debugger, arguments)
-    if any(arguments.get(key) for key in ("start", "count", "filter")):
-        # debugpy does not page: of a long list it shows the beginning, and then "more".
-        found = debugger.tracer.value_of(reference)
-        if found is not None:
-            return {"variables": await _page(debugger, arguments, *found)}
+    if any(page):
+
+        def show() -> list[Body] | None:
+            variable = debugger.tracer.variable_of(reference)
+            return None if variable is None else explorer.page(variable, *page)
+
+        if (shown := await in_thread(show, "variables")) is not None:
+            return {"variables": shown}
     body = await debugger.forward("variables", arguments)
-    if reference not in debugger.session.scopes:
+    if reference not in scopes:
         return body
     shown = [variable for variable in body.get("variables", []) if not is_hidden(str(variable.get("name")))]
     # A group stays also if all that it held is hidden: clients look for it by name.
-    groups = ("special variables", "function variables", "class variables", "protected variables")
-    debugger.session.scopes.update(
-        variable.get("variablesReference", 0) for variable in shown if variable.get("name") in groups
-    )
+    scopes.update(variable.get("variablesReference", 0) for variable in shown if variable.get("name") in GROUPS)
     return {**body, "variables": shown}
 
 
-async def _page(debugger: "Debugger", arguments: Arguments, value: Any, expression: str) -> list[Body]:
-    start, count = int(arguments.get("start") or 0), int(arguments.get("count") or 0)
-    kind = str(arguments.get("filter") or "")
-
-    def show() -> list[Body]:
-        return debugger.explorer.children(value, expression, start, count, kind)
-
-    return list(await debugger.in_thread(show, debugger.deadline, "variables"))
+async def inspect_variables(debugger: "Debugger", arguments: Arguments) -> Body:
+    """The user's namespace, stopped or not. Always available."""
+    return {"variables": await in_thread(lambda: debugger.explorer.show(debugger.namespace()), "inspectVariables")}
 
 
-@command("evaluate")
 async def evaluate(debugger: "Debugger", arguments: Arguments) -> Body:
     """Evaluate in a stopped frame; without a frame in the user's namespace, where debugpy would use its own."""
     if arguments.get("frameId") is not None:
@@ -114,12 +218,12 @@ async def evaluate(debugger: "Debugger", arguments: Arguments) -> Body:
             value = _evaluated(expression, debugger.namespace())
         except BaseException as error:  # the user's: it is the answer
             raise Refused(said(error)) from None
-        shown = debugger.explorer.variable(value, expression)
+        shown = debugger.explorer.result(value, expression)
         # As debugpy answers without a frame: a text is itself, not its repr, and None is nothing.
         text = "" if value is None else value if issubclass(type(value), str) else shown["value"]
         return {"result": text, "type": shown["type"], "variablesReference": shown["variablesReference"]}
 
-    return dict(await debugger.in_thread(work, SLOW_DEADLINE, "evaluate"))
+    return await in_thread(work, "evaluate", SLOW_DEADLINE)
 
 
 def _evaluated(source: str, namespace: dict[str, Any]) -> Any:
@@ -130,17 +234,6 @@ def _evaluated(source: str, namespace: dict[str, Any]) -> Any:
     return eval(code, namespace)
 
 
-@command("inspectVariables")
-async def inspect_variables(debugger: "Debugger", arguments: Arguments) -> Body:
-    """The user's namespace, stopped or not. Always available."""
-
-    def show() -> list[Body]:
-        return debugger.explorer.show(debugger.namespace())
-
-    return {"variables": await debugger.in_thread(show, debugger.deadline, "inspectVariables")}
-
-
-@command("richInspectVariables")
 async def rich_inspect_variables(debugger: "Debugger", arguments: Arguments) -> Body:
     """A variable as its mime bundle, in a stopped frame or in the namespace. Body: {data, metadata}."""
     name, frame = arguments.get("variableName"), arguments.get("frameId")
@@ -150,10 +243,14 @@ async def rich_inspect_variables(debugger: "Debugger", arguments: Arguments) -> 
     if frame is not None and debugger.session.stopped_threads:
         found: list[Body] = await _in_frame(debugger, name, frame, _rich, empty)
         return found[0]
-    namespace = debugger.namespace()
-    if name not in namespace:
-        raise Refused(f"no variable {name!r}", empty)
-    return dict(await debugger.in_thread(lambda: _rich(namespace[name]), debugger.deadline, "richInspectVariables"))
+
+    def show() -> Body:
+        namespace = debugger.namespace()
+        if name not in namespace:
+            raise Refused(f"no variable {name!r}", empty)
+        return _rich(namespace[name])
+
+    return await in_thread(show, "richInspectVariables")
 
 
 def _rich(value: Any) -> Body:
@@ -174,7 +271,6 @@ def _bundle(value: Any) -> Body:
     return {"data": data, "metadata": metadata}
 
 
-@command("copyToGlobals")
 async def copy_to_globals(debugger: "Debugger", arguments: Arguments) -> Body:
     """Keep a variable of a stopped frame in the user's namespace."""
     names = arguments.get("srcVariableName"), arguments.get("dstVariableName")
@@ -185,10 +281,10 @@ async def copy_to_globals(debugger: "Debugger", arguments: Arguments) -> Body:
     def keep() -> Body:
         value = found.pop()
         debugger.namespace()[str(names[1])] = value  # what was there before may end, and have a `__del__`
-        shown = debugger.explorer.variable(value, str(names[1]))
+        shown = debugger.explorer.result(value, str(names[1]))
         return {key: shown[key] for key in ("value", "type", "variablesReference")}
 
-    return dict(await debugger.in_thread(keep, debugger.deadline, "copyToGlobals"))
+    return await in_thread(keep, "copyToGlobals")
 
 
 # Who takes what debugpy evaluates in a stopped frame: the expression names its taker by number.
@@ -201,13 +297,12 @@ async def _in_frame(debugger: "Debugger", name: str, frame: Any, make: Callable[
     `make` raises Refused at most: debugpy would not answer after a SystemExit.
     """
     box: list[Any] = []
-    reasons: list[str] = []
 
     def take(value: Any) -> None:
         try:
             box.append(make(value))
         except Refused as no:
-            reasons.append(str(no))
+            box.append(Refused(str(no), empty))  # without the user's objects, which its context holds
 
     takers[id(box)] = take
     expression = f"__import__('sys').modules[{__name__!r}].takers[{id(box)}]({name})"
@@ -218,5 +313,7 @@ async def _in_frame(debugger: "Debugger", name: str, frame: Any, make: Callable[
     finally:
         del takers[id(box)]
     if not box:
-        raise Refused(reasons[0] if reasons else f"no variable {name!r} in this frame", empty)
+        raise Refused(f"no variable {name!r} in this frame", empty)
+    if type(box[0]) is Refused:
+        raise box[0]
     return box

@@ -71,10 +71,10 @@ def hide_service_threads() -> None:
             hide(thread)
 
 
-def hide(thread: threading.Thread) -> None:
-    """Hide one thread from pydevd: it neither lists nor traces nor stops it."""
-    thread.pydev_do_not_trace = True  # type: ignore[attr-defined]
-    thread.is_pydev_daemon_thread = True  # type: ignore[attr-defined]
+def hide(thread: threading.Thread) -> threading.Thread:
+    """Hide a thread from pydevd, which then neither lists nor traces nor stops it; return the thread."""
+    thread.pydev_do_not_trace = thread.is_pydev_daemon_thread = True  # type: ignore[attr-defined]
+    return thread
 
 
 class Hurry:
@@ -108,12 +108,6 @@ def log_instead_of_printing() -> None:
     if not os.environ.get("PYDEVD_DEBUG_FILE"):
         pydev_log._LoggingGlobals._debug_stream = _LogStream()
         pydev_log._LoggingGlobals._debug_stream_initialized = True
-
-
-def uses_monitoring() -> bool:
-    from _pydevd_bundle.pydevd_constants import PYDEVD_USE_SYS_MONITORING
-
-    return bool(PYDEVD_USE_SYS_MONITORING)
 
 
 def run_freely(thread: threading.Thread) -> None:

@@ -37,7 +37,6 @@ from ipymini.debug.pydevd_workarounds import (
     run_freely,
     untrace_all_frames,
     untrace_all_threads,
-    uses_monitoring,
 )
 from ipymini.execution import context
 from ipymini.execution.stacks import Called
@@ -48,6 +47,20 @@ log = logging.getLogger("ipymini.debug.tracer")
 PYDEVD = ("ipymini.debug.tracer", "pydevd", "_pydev")  # modules whose frames run nothing of the user's
 LEAVING = 0.2  # seconds that one of pydevd's threads may take to end
 WAITS = ("threading", "ipymini.execution.waits")  # modules that both sides wait in
+
+
+_importing = threading.Lock()
+
+
+def import_debugpy() -> None:
+    """Import debugpy and pydevd, once. On a thread that Python made: on others pydevd's import spins."""
+    with _importing:
+        settle_pydevd()
+        hook = sys.breakpointhook
+        import debugpy.server  # noqa: F401  # brings pydevd along
+
+        log_instead_of_printing()
+        sys.breakpointhook = hook  # debugpy puts its own there, which does nothing without a client
 
 
 class DebuggerBusy(IpyminiError):
@@ -84,16 +97,12 @@ class Tracer:
 
         Raises DebuggerBusy, and whatever debugpy raises.
         """
-        settle_pydevd()
         hide_service_threads()
-        hook = sys.breakpointhook
-        import debugpy  # on a thread that Python made: on others pydevd's import spins
+        import_debugpy()
+        import debugpy
+        import pydevd
         from debugpy.server import api
 
-        import pydevd  # isort: skip  # debugpy brings it along
-
-        log_instead_of_printing()
-        sys.breakpointhook = hook  # debugpy puts its own there, which does nothing without a client
         self._make_room()
         children, clock = api._config["subProcess"], pydevd.time
         debugpy.configure(subProcess=False)  # a child would look for an adapter that takes more connections
@@ -103,7 +112,7 @@ class Tracer:
         finally:
             pydevd.time = clock
             debugpy.configure(subProcess=children)
-        if sys.version_info >= (3, 12) and not uses_monitoring() and self._db is not None:
+        if sys.version_info >= (3, 12) and self._db is not None:
             # pydevd's helper for threads that run already has no version for 3.12 and later.
             threading.settrace_all_threads(self._db.trace_dispatch)
 
@@ -153,24 +162,21 @@ class Tracer:
 
         Return what ends pydevd's own threads; it waits for them if they hang: give it a thread of its own.
         """
-        db, self._db = self._db, None
-        if db is None:
+        if (db := self._db) is None:
             return lambda: None
         import pydevd
         from _pydev_bundle.pydev_monkey import undo_patch_thread_modules
         from _pydevd_bundle.pydevd_constants import get_global_debugger, set_global_debugger
-        from _pydevd_sys_monitoring import pydevd_sys_monitoring
         from debugpy.server import api
 
         api.listen.called = self._listen_was_called
-        self._resume_all(db)
-        if not uses_monitoring():
-            untrace_all_frames(db)
+        for stop in list(self.stops.values()):
+            run_freely(stop.thread)
+        self.nudge()
+        self._db = None
+        untrace_all_frames(db)
         undo_patch_thread_modules()
-        if uses_monitoring():
-            pydevd_sys_monitoring.stop_monitoring(all_threads=True)
-        else:
-            untrace_all_threads()
+        untrace_all_threads()
         if get_global_debugger() is db:
             set_global_debugger(None)
         pydevd.SetupHolder.setup = None
@@ -198,16 +204,15 @@ class Tracer:
             set_global_debugger(None)
             untrace_all_threads()
 
-    def value_of(self, reference: Any) -> tuple[Any, str] | None:
-        """Return a value that debugpy has shown of a stopped thread, and the expression for it; of scopes None."""
+    def variable_of(self, reference: Any) -> Any:
+        """Return pydevd's variable for what debugpy has shown of a stopped thread; None for a scope."""
         if (db := self._db) is None:
             return None
         from _pydevd_bundle._debug_adapter.pydevd_base_schema import BaseSchema
 
         try:
-            variable = db.suspended_frames_manager.get_variable(BaseSchema._translate_id_from_dap(reference))
-            return variable.value, variable.evaluate_name or variable.name
-        except (KeyError, AttributeError):
+            return db.suspended_frames_manager.get_variable(BaseSchema._translate_id_from_dap(reference))
+        except KeyError:
             return None  # the thread runs on, or it is a scope
 
     # ---- stopping and letting go ---------------------------------------------
@@ -292,13 +297,6 @@ class Tracer:
         for stop in list(self.stops.values()):
             db.get_internal_queue_and_event(get_thread_id(stop.thread))[1].set()
 
-    def _resume_all(self, db: Any) -> None:
-        self._db = db
-        for stop in list(self.stops.values()):
-            run_freely(stop.thread)
-        self.nudge()
-        self._db = None
-
     def take_strike(self) -> bool:
         """Whether this thread has yet to get a KeyboardInterrupt, at its next line; it will not get it any more."""
         if threading.get_ident() not in self._struck:
@@ -317,7 +315,7 @@ class Tracer:
             struck = self.take_strike()
             if not struck and info.pydev_step_cmd != -1 and info.pydev_state == STATE_RUN:  # a step, and no pause
                 run_freely(thread)
-        if uses_monitoring() or sys.gettrace() is None:
+        if sys.gettrace() is None:
             self._db.enable_tracing()
 
     def stop_here(self, frame: FrameType) -> None:
@@ -330,7 +328,7 @@ class Tracer:
         set_additional_thread_info(thread)
         self._db.set_suspend(thread, CMD_SET_BREAK)
         self._db.do_wait_suspend(thread, frame, "line", None)
-        if sys.gettrace() is None and not uses_monitoring():
+        if sys.gettrace() is None:
             self._db.enable_tracing()
 
 

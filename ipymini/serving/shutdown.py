@@ -142,10 +142,10 @@ class Shutdown:
         for lane in (*others, *([kernel.questions.lane] if kernel.questions.lane.thread else [])):
             lane.join(JOIN_OTHERS)  # their last replies leave before the sockets close
         self._lanes_ended = True
+        kernel.debug.stop()  # its requests are served on control
         for lane in (kernel.main, kernel.questions.lane, kernel.control, *others):
             lane.stop()
             kernel.replies.answer_unserved(lane, KernelStopping())
-        kernel.debug.stop()
         kernel.control.join(JOIN_CONTROL)  # a debug_request that waited has its answer now
         if end_bridge is not None:
             end_bridge()

@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from test_debugger import Client, client, own_client, promptly  # noqa: F401  # fixtures
+from debug_client import Client, promptly
 
 CELL = """import time
 class Odd:
@@ -26,14 +26,10 @@ LOOKS = {
     "listed": ("inspectVariables", {}),
     "listed in a frame": ("variables", {"variablesReference": "SCOPE"}),
 }
-FAILED, UNABLE = "<repr failed: {}>", "Unable to get repr for <class '__main__.Odd'>"
-ANSWERS = {  # what is shown of an object that exits; None: a refusal
-    "copied": FAILED, "rich": None, "rich in a frame": None, "evaluated": FAILED, "evaluated in a frame": UNABLE,
-    "listed": FAILED, "listed in a frame": UNABLE,
-}  # fmt: skip
+REFUSED = {"rich", "rich in a frame"}  # the others say that there is no repr
 
 
-def stop_with(client: Client, what: str) -> str:  # noqa: F811
+def stop_with(client: Client, what: str) -> str:
     """Make an odd object, and stop in a function that has it; return the cell that is stopped."""
     code = CELL.format(what=what)
     client.kernel.execute(code)
@@ -45,7 +41,7 @@ def stop_with(client: Client, what: str) -> str:  # noqa: F811
     return cell
 
 
-def look(client: Client, how: str) -> str:  # noqa: F811
+def look(client: Client, how: str) -> str:
     """Send one of the looks; return the request."""
     command, arguments = LOOKS[how]
     frame = client.frames()[0]["id"]
@@ -56,7 +52,7 @@ def look(client: Client, how: str) -> str:  # noqa: F811
 
 
 @pytest.mark.parametrize("how", LOOKS)
-def test_an_object_that_sleeps_holds_up_neither_other_requests_nor_the_end(own_client, how):  # noqa: F811
+def test_an_object_that_sleeps_holds_up_neither_other_requests_nor_the_end(own_client, how):
     kernel = own_client.kernel
     stop_with(own_client, SLEEPS)
 
@@ -74,12 +70,12 @@ def test_an_object_that_sleeps_holds_up_neither_other_requests_nor_the_end(own_c
 
 @pytest.mark.parametrize("error", ["SystemExit", "KeyboardInterrupt", "GeneratorExit"])
 @pytest.mark.parametrize("how", LOOKS)
-def test_an_object_that_exits_ends_nothing(client, how, error):  # noqa: F811
+def test_an_object_that_exits_ends_nothing(client, how, error):
     cell = stop_with(client, f"raise {error}(3)")
 
     answer = client.kernel.reply(look(client, how))
 
-    if ANSWERS[how] is None:
+    if how in REFUSED:
         assert (answer["success"], answer["message"], answer["body"]) == (
             False,
             f"{error}: 3",
@@ -90,13 +86,13 @@ def test_an_object_that_exits_ends_nothing(client, how, error):  # noqa: F811
             "variables", [{"name": "inner", "value": answer["body"].get("value"), **answer["body"]}]
         )
         shown = {one["name"]: one.get("result") or one["value"] for one in variables}
-        assert shown["inner"] == ANSWERS[how].format(error)
+        assert shown["inner"] == "Unable to get repr for <class '__main__.Odd'>"
     client.go_on()
     assert client.outcome(cell) == error
     client.works_still()
 
 
-def test_objects_that_fail_in_other_ways_are_shown_beside_the_others(client):  # noqa: F811
+def test_objects_that_fail_in_other_ways_are_shown_beside_the_others(client):
     client.kernel.execute("""if True:
         def fail(self, *ignored): raise SystemExit
         class BadText(Exception): __str__ = fail
@@ -113,17 +109,23 @@ def test_objects_that_fail_in_other_ways_are_shown_beside_the_others(client):  #
 
     shown = {one["name"]: one for one in client.ask("inspectVariables")["variables"]}
 
-    names = ["bad_class", "bad_dict", "bad_items", "bad_length", "good"]
-    assert [(shown[name]["value"], shown[name]["variablesReference"] > 0) for name in names] == [
-        (shown["bad_class"]["value"], False), ("bad", False), ("bad", False), ("bad", False), ("[1]", True)
-    ]  # fmt: skip
-    inside = client.ask("variables", variablesReference=shown["bad_key"]["variablesReference"])["variables"]
-    assert [(one["value"], one["evaluateName"]) for one in inside] == [("1", "bad_key[<tuple>]")]
+    assert {name: shown[name]["value"] for name in ("bad_class", "bad_dict", "bad_items", "bad_length", "bad_key", "good")} == {
+        "bad_class": "An exception was raised: BadText()", "bad_dict": "bad", "bad_items": "bad", "bad_length": "bad",
+        "bad_key": "Unable to get repr for <class 'dict'>", "good": "[1]",
+    }  # fmt: skip
+    inside = {
+        name: client.answer("variables", variablesReference=shown[name]["variablesReference"])
+        for name in ("bad_class", "bad_dict", "bad_items", "bad_length", "bad_key")
+    }
+    assert {name: (answer["success"], answer["message"]) for name, answer in inside.items()} == {
+        "bad_class": (False, "BadText"),
+        **dict.fromkeys(("bad_dict", "bad_items", "bad_length", "bad_key"), (False, "SystemExit: ")),
+    }
     assert client.refused("evaluate", expression="fail_badly(1)") == "BadText"
     client.kernel.execute("for name in fails: del globals()[name]\ndel fails")
 
 
-def test_a_rich_form_that_is_no_json_is_refused(client):  # noqa: F811
+def test_a_rich_form_that_is_no_json_is_refused(client):
     client.kernel.execute("class Odd:\n    def _repr_json_(self): return {'text': object()}\nodd = Odd()")
 
     assert "a object came" in client.refused("richInspectVariables", variableName="odd")
@@ -137,7 +139,7 @@ def test_a_rich_form_that_is_no_json_is_refused(client):  # noqa: F811
         ("copied = type('Last', (), {'__del__': sleep})()", "copyToGlobals"),
     ],
 )
-def test_user_code_behind_other_requests_sleeps_alone(own_client, setup, command):  # noqa: F811
+def test_user_code_behind_other_requests_sleeps_alone(own_client, setup, command):
     kernel = own_client.kernel
     kernel.execute(f"import time\ndef sleep(self): {SLEEPS}\n{setup}")
     stop_with(own_client, "pass")
@@ -152,3 +154,17 @@ def test_user_code_behind_other_requests_sleeps_alone(own_client, setup, command
     own_client.ask("debugInfo")
     assert own_client.ask("evaluate", expression="1 + 1")["result"] == "2"
     assert time.monotonic() - begin < 10
+
+
+def test_a_property_that_sleeps_when_its_object_is_opened_holds_up_nobody(own_client):
+    kernel = own_client.kernel
+    kernel.execute(f"import time\nclass Slow:\n    @property\n    def field(self): {SLEEPS}\nslow = Slow()")
+    shown = {one["name"]: one for one in own_client.ask("inspectVariables")["variables"]}
+
+    asked = own_client.send("variables", variablesReference=shown["slow"]["variablesReference"])
+    kernel.wait_for("iopub", "stream", text="asleep")
+
+    with promptly():
+        kernel.reply(kernel.send("kernel_info_request", channel="control"))
+        own_client.ask("debugInfo")
+    assert not kernel.reply_messages(asked)
