@@ -20,11 +20,10 @@ SETTLED = (
 )
 
 
-class Debugger:
-    """A debugger that notes where it should stop."""
+class Tracer:
+    """What stops cells while a debugger is attached: it notes where it should stop."""
 
-    def __init__(self, is_attached: bool) -> None:
-        self.is_attached = is_attached
+    def __init__(self) -> None:
         self.stopped_in: list[str] = []
 
     def stop_here(self, frame: FrameType) -> None:
@@ -33,7 +32,7 @@ class Debugger:
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (*SETTLED, "PYTHONBREAKPOINT", "IPYMINI_SYS_MONITORING"):
+    for name in (*SETTLED, "PYTHONBREAKPOINT"):
         monkeypatch.setenv(name, "as it was")  # and again afterwards
         monkeypatch.delenv(name)
 
@@ -94,22 +93,19 @@ def test_the_undo_leaves_a_hook_that_the_user_has_set() -> None:
 
 
 def test_it_stops_in_a_debugger_that_is_attached_where_it_was_called() -> None:
-    debugger = Debugger(is_attached=True)
-    undo = ours.install(lambda: debugger)
+    tracer = Tracer()
+    undo = ours.install(lambda: tracer)
     try:
         breakpoint()
     finally:
         undo()
-    assert debugger.stopped_in == [sys._getframe().f_code.co_name]
+    assert tracer.stopped_in == [sys._getframe().f_code.co_name]
 
 
-@pytest.mark.parametrize("debugger", [None, Debugger(is_attached=False)], ids=["none", "not attached"])
-def test_it_opens_ipdb_where_it_was_called_if_no_debugger_is_attached(
-    monkeypatch: pytest.MonkeyPatch, debugger: Debugger | None
-) -> None:
+def test_it_opens_ipdb_where_it_was_called_if_no_debugger_is_attached(monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[FrameType] = []
     monkeypatch.setattr(ours, "_open_ipdb", opened.append)
-    undo = ours.install(lambda: debugger)
+    undo = ours.install(lambda: None)
     try:
         breakpoint()
     finally:
@@ -119,21 +115,16 @@ def test_it_opens_ipdb_where_it_was_called_if_no_debugger_is_attached(
 
 def test_pythonbreakpoint_is_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONBREAKPOINT", "0")
-    debugger = Debugger(is_attached=True)
-    undo = ours.install(lambda: debugger)
+    tracer = Tracer()
+    undo = ours.install(lambda: tracer)
     try:
         breakpoint()
     finally:
         undo()
-    assert debugger.stopped_in == []
+    assert tracer.stopped_in == []
 
 
-@pytest.mark.parametrize(("asked", "uses"), [(None, "0"), ("0", "0"), ("1", "1"), ("True", "1"), ("", "0")])
-def test_pydevd_is_settled_before_anybody_imports_it(
-    monkeypatch: pytest.MonkeyPatch, asked: str | None, uses: str
-) -> None:
-    if asked is not None:
-        monkeypatch.setenv("IPYMINI_SYS_MONITORING", asked)
+def test_pydevd_is_settled_before_anybody_imports_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYDEVD_USE_FRAME_EVAL", "the user's")
     ours.install(lambda: None)()
-    assert [os.environ[name] for name in SETTLED] == [uses, "the user's", "1", "1"]
+    assert [os.environ[name] for name in SETTLED] == ["0", "the user's", "1", "1"]
