@@ -275,8 +275,8 @@ class Bridge:
 
 def _begin(argv: list[str], connection_file: str) -> Any:
     """Read options and configuration. Only if there is any, IPython's application is imported for it."""
-    if startup.is_plain(argv):
-        return startup.PlainStart(connection_file)
+    if plain := startup.PlainStart.begin(argv, connection_file):
+        return plain
     from ipymini.ipython.application import IPKernelApp
 
     return IPKernelApp.of_this_process().configure(argv, connection_file)

@@ -1,7 +1,7 @@
 """startup: IPython's directories, and the start of a shell for which nobody has configured anything.
 
-Options, configuration files and start-up code are read by IPython's own application, which takes some milliseconds
-to import and to make: see `application`, which is used only if `is_plain` says that there is something to read.
+Options, configuration files and start-up code are for IPython's own application (see `application`). It takes some
+milliseconds to import and to make, so it is used only if there is something to read.
 """
 
 import glob
@@ -72,22 +72,25 @@ def ipython_directory() -> str:
     return get_ipython_dir()
 
 
-def is_plain(argv: list[str]) -> bool:
-    """Return whether there is nothing to read: no option, no configuration file, no start-up file."""
-    if argv or os.environ.get("PYTHONSTARTUP"):
-        return False
-    system = ["/etc/ipython", "/usr/local/etc/ipython"] if os.name == "posix" else [os.environ.get("PROGRAMDATA", "")]
-    places = [*system, os.path.join(sys.prefix, "etc", "ipython"), os.path.join(ipython_directory(), "profile_default")]
-    patterns = ("ipython*_config.*", os.path.join("startup", "*.py"), os.path.join("startup", "*.ipy"))
-    return not any(glob.glob(os.path.join(glob.escape(place), one)) for place in places for one in patterns)
-
-
 class PlainStart:
     """A start with nothing to read. Has what the bridge needs of `application.IPKernelApp`."""
 
-    def __init__(self, connection_file: str):
+    def __init__(self, directories: Directories, connection_file: str):
+        self.directories = directories
         self.config = Config({"IPKernelApp": {"connection_file": connection_file}})
-        self.directories = Directories(ipython_directory()).make()
+
+    @classmethod
+    def begin(cls, argv: list[str], connection_file: str) -> "PlainStart | None":
+        """Make the directories and return a start; None if there is an option, a configuration or a start-up file."""
+        if argv or os.environ.get("PYTHONSTARTUP"):
+            return None
+        directories = Directories(ipython_directory())
+        system = ("/etc/ipython", "/usr/local/etc/ipython", os.path.join(sys.prefix, "etc", "ipython"))
+        for place in (*system, os.path.join(directories.ipython_dir, "profile_default")):
+            for pattern in ("ipython*_config.*", os.path.join("startup", "*.py"), os.path.join("startup", "*.ipy")):
+                if glob.glob(os.path.join(glob.escape(place), pattern)):
+                    return None
+        return cls(directories.make(), connection_file)
 
     def run(self, shell: Any) -> None:
         """Do what IPython's application does with its defaults."""
@@ -108,10 +111,9 @@ def init_path() -> None:
 
 def load_store(shell: Any) -> None:
     """Load the extension with %store, unless the shell has declared that magic (see `lean`)."""
-    if shell.has_store:
-        shell.extension_manager.loaded.add("storemagic")
-    else:
+    if not shell.has_store:
         shell.extension_manager.load_extension("storemagic")
+    shell.extension_manager.loaded.add("storemagic")
 
 
 def say_in_first_cell(shell: Any, warnings: list[str]) -> None:
