@@ -311,16 +311,9 @@ async def _nudge(tracer: Tracer) -> None:
 
 async def threads(debugger: Debugger, arguments: Arguments) -> Body:
     """The user's threads."""
-
-    def hide_others() -> None:
-        forget_dead_threads()
-        hide_service_threads()  # asks for names: a user's class of threads may make them by its own code
-
-    async with debugger.turn:
-        adapter = debugger.session.attached("threads")
-        await in_thread(hide_others, "threads")
-        answer = adapter.send("threads", arguments)
-    return await body_of(answer, "threads", DEADLINE)
+    forget_dead_threads()
+    hide_service_threads()
+    return await debugger.forward("threads", arguments)
 
 
 Command = Callable[[Debugger, Arguments], Awaitable[Body]]

@@ -23,12 +23,18 @@ CMD_SET_BREAK = 111
 
 
 def forget_dead_threads() -> None:
-    """Strike from `threading`'s list what pydevd has put there for threads that were ending when it connected."""
-    with threading._active_limbo_lock:  # type: ignore[attr-defined]
-        active = threading._active  # type: ignore[attr-defined]
-        for ident, thread in list(active.items()):
-            if isinstance(thread, threading._DummyThread) and not stack_of(ident):
-                del active[ident]
+    """Strike from `threading`'s list what pydevd has put there for threads that were ending when it connected.
+
+    Does nothing while somebody holds the list's lock: it may be a thread that is stopped.
+    """
+    lock, active = threading._active_limbo_lock, threading._active  # type: ignore[attr-defined]
+    if lock.acquire(blocking=False):
+        try:
+            for ident, thread in list(active.items()):
+                if type(thread) is threading._DummyThread and not stack_of(ident):
+                    del active[ident]
+        finally:
+            lock.release()
 
 
 def forget_all_threads() -> None:
@@ -63,9 +69,10 @@ def hide_service_threads() -> None:
     """Hide what still shows of the kernel's own threads; the others are hidden where they are made.
 
     pyzmq starts one of its own when it first sends something large: it frees what has been sent without copying.
+    Runs on the control lane: calls no user code (a class of threads may have a `name` of its own), and takes no lock.
     """
-    for thread in threading.enumerate():
-        name, module = thread.name, type(thread).__module__
+    for thread in list(threading._active.values()):  # type: ignore[attr-defined]
+        name, module = threading.Thread.name.fget(thread), type(thread).__module__  # type: ignore[attr-defined]
         ours = name.startswith("ipymini-") and "-subshell-" not in name
         if ours or name == "IPythonHistorySavingThread" or module == "zmq.utils.garbage":
             hide(thread)

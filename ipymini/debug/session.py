@@ -9,7 +9,6 @@ object), runs on a thread of its own, up to a deadline, too: `in_thread`.
 import asyncio
 import logging
 import sys
-import threading
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +18,7 @@ from ipymini.debug.adapter import DEADLINE, Adapter, Message, NoAnswer, Refused,
 from ipymini.debug.pydevd_workarounds import hide
 from ipymini.debug.tracer import Tracer
 from ipymini.protocol.messages import IpyminiError
+from ipymini.protocol.originals import threading
 
 log = logging.getLogger("ipymini.debug.session")
 

@@ -103,7 +103,13 @@ def _copy(module: ModuleType, *kinds: type, functions: bool = False, **names: An
 
 if not TYPE_CHECKING:
     os, signal, time = _copy(os), _copy(signal), _copy(time)
-    threading = _copy(threading, threading.Condition, threading.Event, threading.Thread, functions=True)
+    # With a lock of our own for the table of threads (its steps are atomic): a cell may stop while it has the real one.
+    threading = _copy(
+        threading,
+        *(threading.Condition, threading.Event, threading.Thread),
+        functions=True,
+        _active_limbo_lock=threading.Lock(),
+    )
     contextlib = _copy(contextlib, contextlib._GeneratorContextManager, contextlib.suppress, functions=True)
     contextmanager, suppress = contextlib.contextmanager, contextlib.suppress
     Future = _copy(futures, futures.Future, threading=threading, time=time).Future

@@ -162,3 +162,17 @@ def test_a_stop_in_a_subshell_stops_nobody_else(client):  # D8
     client.go_on(thread)
     assert client.outcome(cell) == "ok"
     kernel.reply(kernel.send("delete_subshell_request", channel="control", subshell_id=subshell))
+
+
+def test_a_cell_stopped_in_the_lock_of_all_threads_holds_up_neither_control_nor_the_interrupt(own_client):
+    kernel = own_client.kernel
+    code = "import threading\nwith threading._active_limbo_lock:\n    held = 1\n    held = 2\n"
+    own_client.break_at(code, 4)
+    cell = own_client.run(code)
+    own_client.stopped()
+
+    assert own_client.ask("inspectVariables")["variables"]  # on a thread of its own
+    with promptly():
+        kernel.reply(kernel.send("kernel_info_request", channel="control"))
+        kernel.ask_to_interrupt()
+        assert own_client.outcome(cell) == "KeyboardInterrupt"
