@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from busy import BUSY, SLEEP
 from harness import KernelUnderTest
 from subshells import create, delete, descriptors, gone, listed, settled
 
 BY = {"sigint": lambda kernel: kernel.interrupt(), "message": lambda kernel: kernel.ask_to_interrupt()}
-SLEEP = "import time; print('on'); time.sleep(60)"
 
 
 def send(kernel: KernelUnderTest, subshell_id: str | None, code: str, **content: Any) -> str:
@@ -266,7 +266,13 @@ SETTINGS = {
     ),
     "alias": ("%alias greet echo hello", "%greet", "stdout:hello\n"),
     "extension": (
-        "import sys, types\next = types.ModuleType('our_ext'); ext.load_ipython_extension = lambda ip: ip.push({'loaded': 7}); sys.modules['our_ext'] = ext\n%load_ext our_ext",
+        """
+        import sys, types
+        ext = types.ModuleType('our_ext')
+        ext.load_ipython_extension = lambda ip: ip.push({'loaded': 7})
+        sys.modules['our_ext'] = ext
+        %load_ext our_ext
+        """,
         "loaded",
         "execute_result:7",
     ),
@@ -413,31 +419,6 @@ def test_cells_that_print_in_turns_do_not_cost_a_message_for_every_piece(
 
 # ---- interrupts -----------------------------------------------------------------------------------
 
-BUSY = {
-    "loop": "print('on')\nwhile True: pass",
-    "sleep": SLEEP,
-    "event": "import threading; print('on'); threading.Event().wait(60)",
-    "queue": "import queue; print('on'); queue.Queue().get()",
-    "future": "from concurrent.futures import Future; print('on'); Future().result()",
-    "await": "import asyncio\nasync def sleeps(): print('on'); await asyncio.sleep(60)\nawait sleeps()",
-    "gather": "import asyncio\nasync def sleeps(): print('on'); await asyncio.sleep(60)\nawait asyncio.gather(*(sleeps() for _ in range(20)))",
-    "sync in async": "import time\nasync def blocks(): time.sleep(60)\nprint('on')\nawait blocks()",
-    "sync in a task": "import asyncio, time\nasync def blocks(): time.sleep(60)\nprint('on')\nawait asyncio.gather(blocks())",
-    "loop of awaits": "import asyncio\nprint('on')\nwhile True: await asyncio.sleep(0)",
-    "prints": "while True: print('on')",
-    "flushed prints": "while True: print('on', flush=True)",
-    "logs": "import logging, sys\ndef logs():\n log = logging.Logger('log'); log.addHandler(logging.StreamHandler(sys.stdout))\n while True: log.warning('on')\nlogs()",  # names of cells are everybody's
-    "input": "print('on'); input('?')",
-    "subprocess": "import subprocess; print('on', flush=True); subprocess.run(['sleep', '60'])",
-    "deaf subprocess": "import subprocess; print('on', flush=True); subprocess.run(['sh', '-c', 'trap : INT; sleep 60; sleep 60'], start_new_session=True)",
-    # It is on when the loop is whole: a half-made one complains when it is collected, in whatever cell then runs.
-    "asyncio.run": "import asyncio\nasync def sleeps(): print('on'); await asyncio.sleep(60)\nasyncio.run(sleeps())",
-    "destructor": "class Slow:\n def __del__(self):\n  print('on')\n  while True: pass\nSlow()\nwhile True: pass",
-    "last destructor": "class Slow:\n def __del__(self):\n  print('on')\n  while True: pass\nslow = Slow()\ndel slow",
-    "done-callback": "def loops(_):\n print('on')\n while True: pass\nfrom concurrent.futures import Future; done = Future(); done.set_result(1); done.add_done_callback(loops)",
-    "formatter": "import time\nclass Slow:\n def __repr__(self): print('on'); time.sleep(60)\nSlow()",
-}
-
 
 @pytest.mark.parametrize("name", BUSY)
 def test_one_interrupt_ends_the_cells_of_all_shells(
@@ -558,7 +539,7 @@ def test_a_subshells_cell_may_catch_it_and_go_on(
 def test_two_interrupts_of_a_subshell_leave_it_alive(
     kernel: KernelUnderTest, subshells: list[str], strike: Any
 ) -> None:  # I12, I24
-    code = """if True:
+    code = """
         import time
         try:
             print('on')
@@ -665,11 +646,16 @@ def test_a_cell_that_will_not_be_cancelled_is_answered_when_its_subshell_ends(ke
 
 def test_background_tasks_end_with_their_subshell(kernel: KernelUnderTest) -> None:
     one = create(kernel)
-    run(
-        kernel,
-        one,
-        "import asyncio\nended = []\nasync def task():\n try: await asyncio.sleep(60)\n finally: ended.append(1)\njob = asyncio.create_task(task()); await asyncio.sleep(0)",
-    )
+    start = """
+        import asyncio
+        ended = []
+        async def task():
+            try: await asyncio.sleep(60)
+            finally: ended.append(1)
+        job = asyncio.create_task(task())
+        await asyncio.sleep(0)
+    """
+    run(kernel, one, start)
     delete(kernel, one)
     gone(kernel)
     assert kernel.execute("ended")[1] == ["execute_result:[1]"]
@@ -710,25 +696,72 @@ def test_two_hundred_subshells_in_a_race_leave_nothing_behind(kernel: KernelUnde
 # ---- output -----------------------------------------------------------------------------------------
 
 
-ROUTES = {
+ROUTES = {  # to a call of `says`, which waits for `go`
     "thread": "import threading; threading.Thread(target=says).start()",
     "timer": "import threading; threading.Timer(.001, says).start()",
-    "subclass": "import threading\nclass Mine(threading.Thread):\n def run(self): says()\nMine().start()",
-    "pool": "from concurrent.futures import ThreadPoolExecutor; pool = ThreadPoolExecutor(1); _ = pool.submit(says)",
-    "done-callback": "from concurrent.futures import ThreadPoolExecutor; pool = ThreadPoolExecutor(1); pool.submit(go.wait, 20).add_done_callback(lambda _: says())",
+    "subclass": """
+        import threading
+        class Mine(threading.Thread):
+            def run(self): says()
+        Mine().start()
+    """,
+    "pool": """
+        from concurrent.futures import ThreadPoolExecutor
+        pool = ThreadPoolExecutor(1)
+        _ = pool.submit(says)
+    """,
+    "done-callback": """
+        from concurrent.futures import ThreadPoolExecutor
+        pool = ThreadPoolExecutor(1)
+        pool.submit(go.wait, 20).add_done_callback(lambda _: says())
+    """,
     "to_thread": "import asyncio; job = asyncio.create_task(asyncio.to_thread(says))",
     "executor": "import asyncio; job = asyncio.get_running_loop().run_in_executor(None, says)",
-    "task": "import asyncio\nasync def task():\n while not go.is_set(): await asyncio.sleep(.001)\n says()\njob = asyncio.create_task(task())",
-    "call_later": "import asyncio\ndef later():\n if go.is_set(): says()\n else: asyncio.get_running_loop().call_later(.001, later)\nasyncio.get_running_loop().call_soon(later)",
-    "thread of a thread": "import threading; threading.Thread(target=lambda: threading.Thread(target=says).start()).start()",
-    "initializer": "from concurrent.futures import ThreadPoolExecutor; pool = ThreadPoolExecutor(1, initializer=says); _ = pool.submit(int)",
-    "thread pool": "from multiprocessing.pool import ThreadPool; pool = ThreadPool(1); _ = pool.apply_async(says)",
-    "logging": "import logging, sys, threading\nlog = logging.Logger('ours'); log.addHandler(logging.StreamHandler(sys.stdout))\nthreading.Thread(target=lambda: (go.wait(20), log.warning('said'))).start()",
+    "task": """
+        import asyncio
+        async def task():
+            while not go.is_set(): await asyncio.sleep(.001)
+            says()
+        job = asyncio.create_task(task())
+    """,
+    "call_later": """
+        import asyncio
+        def later():
+            if go.is_set(): says()
+            else: asyncio.get_running_loop().call_later(.001, later)
+        asyncio.get_running_loop().call_soon(later)
+    """,
+    "thread of a thread": """
+        import threading
+        threading.Thread(target=lambda: threading.Thread(target=says).start()).start()
+    """,
+    "initializer": """
+        from concurrent.futures import ThreadPoolExecutor
+        pool = ThreadPoolExecutor(1, initializer=says)
+        _ = pool.submit(int)
+    """,
+    "thread pool": """
+        from multiprocessing.pool import ThreadPool
+        pool = ThreadPool(1)
+        _ = pool.apply_async(says)
+    """,
+    "logging": """
+        import logging, sys, threading
+        log = logging.Logger('ours')
+        log.addHandler(logging.StreamHandler(sys.stdout))
+        threading.Thread(target=lambda: (go.wait(20), log.warning('said'))).start()
+    """,
 }
 if sys.version_info >= (3, 14):  # a thread can be given the Context that it runs in
     ROUTES |= {
-        "given context": "import contextvars, threading; threading.Thread(target=says, context=contextvars.Context()).start()",
-        "copied context": "import contextvars, threading; threading.Thread(target=says, context=contextvars.copy_context()).start()",
+        "given context": """
+            import contextvars, threading
+            threading.Thread(target=says, context=contextvars.Context()).start()
+        """,
+        "copied context": """
+            import contextvars, threading
+            threading.Thread(target=says, context=contextvars.copy_context()).start()
+        """,
     }
 
 
@@ -761,11 +794,16 @@ def test_children_of_a_subshells_cell_write_to_some_cell_and_lose_nothing(
         kernel, subshells[0], "import subprocess, sys; subprocess.run(['echo', 'piped'], stdout=subprocess.PIPE).stdout"
     )
     assert child[1] == ["execute_result:b'piped\\n'"]
-    run(
-        kernel,
-        subshells[0],
-        "import os, subprocess\nif (pid := os.fork()) == 0: print('forked', flush=True); os._exit(0)\nos.waitpid(pid, 0); subprocess.run(['echo', 'spawned']); gate.set()",
-    )
+    children = """
+        import os, subprocess
+        if (pid := os.fork()) == 0:
+            print('forked', flush=True)
+            os._exit(0)
+        os.waitpid(pid, 0)
+        subprocess.run(['echo', 'spawned'])
+        gate.set()
+    """
+    run(kernel, subshells[0], children)
     kernel.reply(main)
     # Whose child wrote into the kernel's descriptors cannot be known: the main shell's running request has it.
     text = "".join(line.removeprefix("stdout:") for line in outputs(kernel, main) if line.startswith("stdout:"))
