@@ -14,7 +14,6 @@ import weakref
 from _thread import allocate_lock
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from ipymini.execution.subscribers import size_of
@@ -31,12 +30,14 @@ TEXT_BYTES = 100  # that a text takes besides its characters
 MESSAGE_BYTES = 1000  # that a message takes besides its content
 
 
-@dataclass(slots=True, eq=False)  # a NamedTuple's `__new__` is in no module of ours: interrupts could strike in it
 class Frames:
     """An encoded message in the outbox."""
 
-    channel: str
-    frames: list[Any]
+    # No NamedTuple: its `__new__` is in no module of ours, so an interrupt could strike in it.
+    __slots__ = ("channel", "frames")
+
+    def __init__(self, channel: str, frames: list[Any]):
+        self.channel, self.frames = channel, frames
 
 
 Text = tuple[Request | None, str, str]  # who caused it, "stdout" or "stderr", the text: a plain tuple costs least
