@@ -219,8 +219,8 @@ class Channels:
                 self._sockets.send(item.channel, item.frames)
             else:
                 _guarded(item)  # type: ignore[arg-type]
-        # The clock is read once, after the loop: the hold begins when the sending has ended. Items that were added
-        # meanwhile are found by `_patience_ms` when the hold is over; a writer that came before it has woken us.
+        # The clock is read behind the loop: the hold counts from when the sending has ended. Whoever put something in
+        # before the hold began has written a byte that ends the next poll; what comes later is found after the hold.
         texts.settle(time.monotonic(), is_behind=len(items) >= SLICE)
         return taken
 
