@@ -22,7 +22,7 @@ def shared_kernel() -> Iterator[KernelUnderTest]:
 def kernel(shared_kernel: KernelUnderTest) -> Iterator[KernelUnderTest]:
     """The module's kernel, checked to be alive and right after the test."""
     yield shared_kernel
-    assert shared_kernel.execute("40 + 2", timeout=20)[1] == ["execute_result:42"]
+    assert shared_kernel.execute("40 + 2")[1] == ["execute_result:42"]
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import itertools
 import sys
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -427,7 +426,6 @@ def test_one_interrupt_ends_the_cells_of_all_shells(
     # I8, I17, I18, I19
     cells = [running(kernel, one, BUSY[name], allow_stdin=True) for one in (None, *subshells)]
     strike(kernel)
-    began = time.monotonic()
     for cell in cells:
         assert kernel.reply(cell)["ename"] == "KeyboardInterrupt"
         error = f"error:KeyboardInterrupt:{'Interrupted by user' if name == 'input' else ''}"  # as ipykernel says it
@@ -435,7 +433,6 @@ def test_one_interrupt_ends_the_cells_of_all_shells(
         assert not [line for line in outputs(kernel, cell) if line.startswith("stderr")]
         assert kernel.outputs(cell).count("status:idle") == 1
         assert len(kernel.reply_messages(cell)) == 1
-    assert time.monotonic() - began < 30  # none of them slept its minute
     for one in (None, *subshells):
         assert run(kernel, one, "import time; time.sleep(.02); 'right'")[1] == ["execute_result:'right'"]
 
