@@ -99,6 +99,31 @@ def test_a_busy_kernel_ends_too_and_its_cell_is_answered(own_kernel: KernelUnder
     own_kernel.wait_for("iopub", "shutdown_reply")
 
 
+SLOW = """
+import threading
+from ipymini.execution.channels import Channels
+from ipymini.frontend.stdin import Stdin
+abandon_all, caught_up, asked = Stdin.abandon_all, Channels.caught_up, threading.Event()
+def slow(self, error):
+    abandon_all(self, error)
+    asked.wait(.5)  # until the cell has failed, and looks what waits behind it
+def asking(self):
+    asked.set()
+    return caught_up(self)
+Stdin.abandon_all, Channels.caught_up = slow, asking
+"""
+
+
+def test_a_cell_behind_a_question_is_told_that_the_kernel_stops(own_kernel: KernelUnderTest) -> None:  # L2, Q1
+    own_kernel.execute(SLOW)
+    running(own_kernel, CELLS["asks"])
+    queued = own_kernel.send("execute_request", code="print('never')")
+    own_kernel.reply(own_kernel.send("kernel_info_request"))  # on the same socket: it has arrived
+    shut_down(own_kernel)
+    assert own_kernel.reply(queued)["ename"] == "KernelStopping"
+    assert exit_code(own_kernel) == 0
+
+
 def test_a_cell_that_will_not_end_does_not_hold_up_the_kernel(own_kernel: KernelUnderTest) -> None:  # L2, L5, Q1
     cell = running(
         own_kernel, "import subprocess\nprint(subprocess.Popen(['sleep', '60']).pid, flush=True)\n" + STUBBORN

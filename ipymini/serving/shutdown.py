@@ -99,9 +99,9 @@ class Shutdown:
 
     def _interrupt_lanes(self) -> None:
         kernel = self._kernel
-        kernel.stdin.abandon_all(KernelStopping())
         for lane in self._lanes_of_cells():
-            lane.stop()
+            lane.stop()  # first: who fails now leaves it to us to answer what waits behind
+        kernel.stdin.abandon_all(KernelStopping())
         kernel.interrupts.send(children=False)
 
     def _end_now(self) -> None:
