@@ -1,4 +1,4 @@
-"""inspection: the DAP commands that look: sources, modules, variables, values. They need no stop, and change none.
+"""inspection: the DAP commands that look at sources, modules, variables and values. They let no thread run.
 
 The variables of a stopped frame are pydevd's answer. Those of the namespace, stopped or not, are the same tree of
 pydevd's, over a frame of our own. What may run user code (a repr, a formatter, a property, a module's `__getattr__`,
@@ -6,6 +6,7 @@ the end of an object) runs on a thread of its own, or on the one that is stopped
 plain JSON.
 """
 
+import inspect
 import itertools
 import json
 import sys
@@ -43,7 +44,7 @@ def is_hidden(name: str) -> bool:
 
 
 class Explorer:
-    """pydevd's variable tree, for what is shown without pydevd's help; it remembers what each reference stands for.
+    """pydevd's variable tree, where no thread is stopped. It keeps the variable of each reference that was shown.
 
     All methods but `knows` run user code: never on the loop. A thread whose objects take too long is left behind, and
     may overlap with the next; all that they share is `_shown` (a dict; atomic gets and sets).
@@ -58,7 +59,7 @@ class Explorer:
         return isinstance(reference, int) and reference >= FIRST_REFERENCE
 
     def show(self, namespace: Mapping[str, Any]) -> list[Body]:
-        """Return the top level: groups first, then the values, by name. References of before are shown no more."""
+        """Return the top level: groups first, then the values, by name. Earlier references become invalid."""
         self._shown.clear()
         frames = _pydevd_frames()
         names = {name: value for name, value in dict(namespace).items() if type(name) is str and not is_hidden(name)}
@@ -94,7 +95,8 @@ class Explorer:
     def _children(self, variable: Any) -> list[Body]:
         try:
             # Without pydevd's decorator: it swaps the process's warning filters, and a cell may be running.
-            return [self._described(child) for child in type(variable).get_children_variables.__wrapped__(variable)]
+            children = inspect.unwrap(type(variable).get_children_variables)(variable)
+            return [self._described(child) for child in children]
         except BaseException as error:  # the user's: a `__len__`, a `__class__`
             raise Refused(said(error)) from None
 

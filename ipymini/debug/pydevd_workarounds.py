@@ -23,9 +23,9 @@ CMD_SET_BREAK = 111
 
 
 def forget_dead_threads() -> None:
-    """Strike from `threading`'s list what pydevd has put there for threads that were ending when it connected.
+    """Remove from `threading`'s table what pydevd has put there for threads that were ending when it connected.
 
-    Does nothing while somebody holds the list's lock: it may be a thread that is stopped.
+    Does nothing while somebody holds the table's lock: it may be a thread that is stopped.
     """
     lock, active = threading._active_limbo_lock, threading._active  # type: ignore[attr-defined]
     if lock.acquire(blocking=False):
@@ -38,7 +38,7 @@ def forget_dead_threads() -> None:
 
 
 def forget_all_threads() -> None:
-    """After a session: let pydevd keep no thread any more. It keeps all that it has seen, and what these lead to."""
+    """Have pydevd forget all threads after a session: it would keep them alive, and what they refer to."""
     from _pydevd_bundle import pydevd_constants
 
     pydevd_constants._thread_id_to_thread_found.clear()
@@ -84,8 +84,8 @@ def hide(thread: threading.Thread) -> threading.Thread:
     return thread
 
 
-class Hurry:
-    """The time module, but without the tenth of a second that pydevd, connecting, gives two threads to start in."""
+class TimeWithoutSleep:
+    """The time module for one thread that connects pydevd: it would sleep 0.1 s, for two threads to start."""
 
     def __init__(self) -> None:
         self._thread = threading.get_ident()
@@ -99,7 +99,7 @@ class Hurry:
 
 
 class _LogStream:
-    """Where pydevd's own messages go: it would write them to sys.stderr, into the cell that runs just then."""
+    """Where pydevd's own messages go: it would write them to sys.stderr, into the output of some cell."""
 
     def write(self, text: str) -> None:
         if text.strip():
@@ -118,7 +118,7 @@ def log_instead_of_printing() -> None:
 
 
 def run_freely(thread: threading.Thread) -> None:
-    """Forget that a thread should stop or step."""
+    """Let a thread run: it neither stops nor steps any more."""
     from _pydevd_bundle.pydevd_additional_thread_info import set_additional_thread_info
     from _pydevd_bundle.pydevd_thread_lifecycle import internal_run_thread
 
@@ -126,7 +126,7 @@ def run_freely(thread: threading.Thread) -> None:
 
 
 def go_on(thread: Any) -> None:
-    """Take back that a thread should stop here; a step that it was making goes on."""
+    """Let a thread run that should have stopped here; a step that it was making goes on."""
     info = thread.additional_info
     if info.pydev_original_step_cmd == -1:
         run_freely(thread)
@@ -143,7 +143,7 @@ def dap_id(thread: threading.Thread) -> int:
 
 
 def untrace_all_frames(db: Any) -> None:
-    """Take the tracing off what runs now, in all threads. No garbage is collected meanwhile: see `frames.stack_of`."""
+    """Take the tracing off what runs now, in all threads. No garbage is collected meanwhile: see `stacks.stack_of`."""
     collects = gc.isenabled()
     gc.disable()
     try:

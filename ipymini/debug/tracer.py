@@ -1,11 +1,11 @@
-"""tracer: pydevd in this process: connect and disconnect it, which threads it sees, how a stopped thread is let go.
+"""tracer: connects pydevd in this process and disconnects it; stops threads, and lets them run. Speaks no DAP.
 
-Speaks no DAP. pydevd traces with `sys.settrace`, so it runs inside the user's threads: a thread stopped at a
+pydevd traces with `sys.settrace`, so it runs inside the user's threads: a thread stopped at a
 breakpoint waits in `PyDB.do_wait_suspend`, below a trace function. An exception that leaves a trace function ends
-the tracing of its thread (that is Python's rule), and one that leaves pydevd's wait loop leaves its books in
-disorder. Hence: an interrupt only marks the stop and lets the thread run; when it has left the wait loop in good
-order, our wrapper around `do_wait_suspend` raises the KeyboardInterrupt, at the very line where it stood; and the next
-cell on that thread switches its tracing on again (`enter_cell`).
+the tracing of its thread (that is Python's rule), and one that leaves pydevd's wait loop leaves pydevd's state
+inconsistent. So an interrupt only marks the stop and lets the thread run. When the thread has left the wait loop,
+our wrapper around `do_wait_suspend` raises the KeyboardInterrupt, at the line where it stood. The next cell on that
+thread switches its tracing on again (`enter_cell`).
 
 Shared fields of Tracer: `stops` (a thread adds and removes its own entry; others read), `_struck` (a set; atomic
 adds and discards).
@@ -27,7 +27,7 @@ from ipymini.debug.pydevd_workarounds import (
     CMD_SET_BREAK,
     CMD_THREAD_SUSPEND,
     STATE_RUN,
-    Hurry,
+    TimeWithoutSleep,
     dap_id,
     forget_all_threads,
     go_on,
@@ -106,7 +106,7 @@ class Tracer:
         self._make_room()
         children, clock = api._config["subProcess"], pydevd.time
         debugpy.configure(subProcess=False)  # a child would look for an adapter that takes more connections
-        pydevd.time = Hurry()
+        pydevd.time = TimeWithoutSleep()
         try:
             debugpy.connect(("127.0.0.1", port))
         finally:
@@ -148,7 +148,7 @@ class Tracer:
         self._db = db
 
     def finish_connecting(self) -> None:
-        """Let `connect` come to its end, as configurationDone does: until then its thread looks for it all the time."""
+        """End `connect`, as configurationDone would: its thread polls until then."""
         if self._db is not None:
             self._db.ready_to_run = True
 
@@ -262,8 +262,8 @@ class Tracer:
                 raise KeyboardInterrupt
 
     def _is_worth_a_stop(self, frame: FrameType) -> bool:
-        """Whether an exception that debugpy believes to leave user code does, and leaves the cell, if that is asked."""
-        # debugpy knows no `with` block that swallows exceptions, and reports that one as well.
+        """Whether an exception leaves user code, as debugpy says; and the cell, if only those should stop."""
+        # debugpy also reports an exception that a `with` block swallows.
         returns = dis.opname[frame.f_code.co_code[frame.f_lasti]].startswith(("RETURN", "YIELD"))
         return not returns and (not self.stop_where_a_cell_fails or _leaves_a_cell(frame))
 
@@ -289,7 +289,7 @@ class Tracer:
             self.nudge()
 
     def nudge(self) -> None:
-        """Wake every stopped thread, so that it sees what changed: by itself it looks five times a second."""
+        """Wake every stopped thread, so that it sees what changed; by itself it looks every 200 ms. Takes no lock."""
         if (db := self._db) is None:
             return
         from _pydevd_bundle.pydevd_constants import get_thread_id
@@ -298,7 +298,7 @@ class Tracer:
             db.get_internal_queue_and_event(get_thread_id(stop.thread))[1].set()
 
     def take_strike(self) -> bool:
-        """Whether this thread has yet to get a KeyboardInterrupt, at its next line; it will not get it any more."""
+        """Take back the KeyboardInterrupt that this thread would get at its next line; return whether there is one."""
         if threading.get_ident() not in self._struck:
             return False
         self._struck.discard(threading.get_ident())
