@@ -210,7 +210,7 @@ class KernelUnderTest:
 def free_ports(count: int) -> range:
     """Return so many ports in a row that nobody has now; below those that the system gives out to all who ask."""
     for _ in range(1000):
-        low = random.randrange(10_000, 30_000)
+        low = random.SystemRandom().randrange(10_000, 30_000)  # a test may have seeded the other one
         ports = range(low, low + count)
         try:
             for port in ports:
@@ -255,6 +255,11 @@ def start_kernel(
         manager = KernelManager(
             kernel_name=kernel_name, kernel_spec_manager=KernelSpecManager(kernel_dirs=[str(KERNELS)]), **traits
         )
+        if manager.transport == "tcp":  # others get the manager's own choice from the system before the kernel binds
+            manager.cache_ports = False
+            names = ("shell_port", "iopub_port", "stdin_port", "hb_port", "control_port")
+            for name, port in zip(names, free_ports(len(names)), strict=True):
+                setattr(manager, name, port)
         log = Path(home) / "kernel.log"
         environment = {
             **os.environ,
