@@ -10,7 +10,7 @@ from typing import Any
 import pexpect
 import pytest
 from harness import DEADLINE, start_kernel
-from test_embed import Program
+from program import Program
 
 pytestmark = pytest.mark.peers
 

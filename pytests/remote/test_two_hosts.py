@@ -149,7 +149,7 @@ def on(host, home, *words):
         ["ip", "netns", "exec", host, sys.executable, *words],
         stdout=subprocess.PIPE, stderr=(home / "log").open("a"), text=True, start_new_session=True, cwd=home,
         env={
-            **os.environ, "PYTHONPATH": f"{REPOSITORY}:{Path(__file__).parent}", "JUPYTER_WIDGETS_ECHO": "1",
+            **os.environ, "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'pytests'}:{Path(__file__).parent}", "JUPYTER_WIDGETS_ECHO": "1",
             **{name: str(home / name) for name in ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "MPLCONFIGDIR")},
         },
     )  # fmt: skip

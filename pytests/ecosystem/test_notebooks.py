@@ -10,7 +10,7 @@ import pytest
 
 from ipymini.tools import kernelspec
 
-EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 DEADLINE = 60  # seconds a cell may take
 
 PLOT = "display:image/png"

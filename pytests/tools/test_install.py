@@ -11,7 +11,7 @@ import pytest
 from ipymini import __version__
 from ipymini.tools import kernelspec
 
-REPO = Path(__file__).resolve().parents[1]
+REPO = Path(__file__).resolve().parents[2]
 SHIPPED = REPO / "share" / "jupyter" / "kernels" / "ipymini"
 FILES = ["kernel.json", "logo-32x32.png", "logo-64x64.png", "logo-svg.svg"]
 
