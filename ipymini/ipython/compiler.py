@@ -114,7 +114,7 @@ class CellCompiler(CachingCompiler):
 
     def __call__(self, source: Any, filename: str, symbol: str, **options: Any) -> Any:
         """Compile. Trees that a magic has parsed and calls `<timed exec>` get a file name that has their lines."""
-        if filename[:1] == "<" and isinstance(source, ast.AST):
+        if str(filename).startswith("<") and isinstance(source, ast.AST):  # a Path, if a file runs
             filename = self.cache(self._thread.parsed, self._thread.number)
         return super().__call__(source, filename, symbol, **options)
 

@@ -43,9 +43,6 @@ _TABLES = (
 )
 
 
-# ---- the database ------------------------------------------------------------------
-
-
 @dataclass(slots=True, eq=False)
 class _Question:
     """What a reader waits for. The thread sets `has_begun`, `answer` and `is_answered`, in this order."""
@@ -203,9 +200,6 @@ def _is_on_network(path: str) -> bool:
     for words in map(str.split, mounts):
         mounted[words[1].replace("\\040", " ").rstrip("/") + "/"] = words[2]
     return mounted[max(filter(directory.startswith, mounted), key=len)].startswith(NETWORK)
-
-
-# ---- IPython's view of it ------------------------------------------------------------
 
 
 @dataclass(slots=True, eq=False)

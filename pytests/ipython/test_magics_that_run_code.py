@@ -183,3 +183,10 @@ def test_the_source_of_a_cell_does_not_mislead_multiprocessing(kernel: KernelUnd
     assert run(kernel, "import __main__; hasattr(__main__, '__file__')") == ["execute_result:False"]
     code = "import multiprocessing as m\nwith m.get_context('spawn').Pool(1) as pool: print(pool.map(abs, [-1]))"
     assert run(kernel, code) == ["stdout:[1]\n"]
+
+
+def test_a_file_that_is_named_by_a_path_object_runs_with_the_cells_future_features(kernel, tmp_path):
+    file = tmp_path / "named.py"
+    file.write_text("value = 42\n")
+    code = f"from pathlib import Path; names = {{}}\nip = get_ipython()\nip.safe_execfile(Path({str(file)!r}), names, shell_futures=True, raise_exceptions=True)\nnames['value']"
+    assert run(kernel, code) == ["execute_result:42"]
