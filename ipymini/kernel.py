@@ -70,7 +70,7 @@ class Kernel:
         program surrounds the kernel and owns what no request has caused: its prints, its `input()`.
         """
         self.shutdown = Shutdown(self)
-        self.channels = Channels(connection, self.route, ended=self.shutdown.on_io_ended, hurried=is_pending)
+        self.channels = Channels(connection, self.route, ended=self.shutdown.on_io_ended, is_interrupted=is_pending)
         self.outbox = self.channels.outbox
         self.connection = self.channels.connection  # with the ports that were chosen
         self.connection_file = file
@@ -122,7 +122,7 @@ class Kernel:
         self.undo.append(streams.install(self.outbox, shared=not self.owns_process))
         self.interrupts.start()
         if self.owns_process:
-            self.undo.append(signals.hurry(self.channels.watch, self.interrupts.send_second))
+            self.undo.append(signals.handle_soon(self.channels.watch, self.interrupts.send_second))
             self.descriptors = Descriptors(self.channels)
             self.undo.append(self.descriptors.install())
         self.undo.append(signals.on_unraisable(on_swallowed))

@@ -41,18 +41,18 @@ class Channels:
         connection: Connection,
         route: Callable[[Request], None],
         ended: Callable[[bool], None] = lambda crashed: None,
-        hurried: Callable[[], bool] = lambda: False,
+        is_interrupted: Callable[[], bool] = lambda: False,
     ):
         """Bind. `route(request)` and `ended(crashed)` are called on the I/O thread. Raises CannotBind.
 
-        `hurried()`: the calling thread must not wait for room now, there is an interrupt for it.
+        `is_interrupted()`: the calling thread must not wait for room now, there is an interrupt for it.
         """
         self._sockets = Sockets(connection)
         self.connection = self._sockets.connection  # with the ports that were chosen
         self._wire = Wire(connection.key.encode(), connection.signature_scheme)
         self._texts = Texts(self._send_text)
         self._thread = hidden_thread(self._run, "ipymini-io")
-        self.outbox = Outbox(self._texts, self._wire, self._thread, hurried)
+        self.outbox = Outbox(self._texts, self._wire, self._thread, is_interrupted)
         self._route, self._ended = route, ended
         self._urgent: deque[Callable[[], object]] = deque()
         self._timers: list[tuple[float, int, Callable[[], object]]] = []

@@ -51,12 +51,12 @@ class Outbox:
     to 0 whenever nothing waits), `is_closed` and `texts.is_holding` (written by the I/O thread only).
     """
 
-    def __init__(self, texts: Texts, wire: Wire, thread: threading.Thread, is_hurried: Callable[[], bool]):
-        """`thread` takes the items. `is_hurried()`: the calling thread must not wait, there is an interrupt for it."""
+    def __init__(self, texts: Texts, wire: Wire, thread: threading.Thread, is_interrupted: Callable[[], bool]):
+        """`thread` takes the items. `is_interrupted()`: the calling thread must not wait, an interrupt is for it."""
         self.items: deque[Item] = deque()
         self.backlog = 0  # bytes
         self.is_closed = False  # nobody waits for room any more
-        self._texts, self._wire, self._thread, self._is_hurried = texts, wire, thread, is_hurried
+        self._texts, self._wire, self._thread, self._is_interrupted = texts, wire, thread, is_interrupted
         self.wake_in, self._wake_out = os.pipe()
         for end in (self.wake_in, self._wake_out):
             os.set_blocking(end, False)
@@ -136,7 +136,7 @@ class Outbox:
     def wait_for_room(self) -> None:
         """Wait until the outbox is below its budget, or an interrupt waits for the caller to be done."""
         while self.backlog > BUDGET and not self.is_closed and threading.current_thread() is not self._thread:
-            if self._is_hurried():
+            if self._is_interrupted():
                 return
             self.wake()
             threading.Event().wait(LOOK_FOR_ROOM)

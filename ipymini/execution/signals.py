@@ -105,7 +105,9 @@ class Second:
         signal.signal(self.number, self._before)
 
 
-def hurry(watch: Callable[[int, Callable[[], None]], None], send_second: Callable[[], None]) -> Callable[[], None]:
+def handle_soon(
+    watch: Callable[[int, Callable[[], None]], None], send_second: Callable[[], None]
+) -> Callable[[], None]:
     """See to it that the main thread handles each SIGINT soon; return the undo. On the main thread.
 
     `watch` calls a function when a descriptor is readable, on another thread.

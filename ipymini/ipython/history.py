@@ -62,7 +62,7 @@ class Archive:
         self.connection: Any = None  # None: not opened yet, or there is no sqlite3
         self._can_write = True
         self._queue: SimpleQueue[Callable[[Any], Any] | _Question | None] = SimpleQueue()
-        self._hurry = threading.Event()
+        self._at_once = threading.Event()
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()  # two lanes may have their first cell at once
         self._pid = os.getpid()
@@ -85,7 +85,7 @@ class Archive:
         """Return what a function of the connection returns; `otherwise` if it fails, or does not begin in PATIENCE."""
         asked = _Question(question, otherwise)
         if self.put(asked):
-            self._hurry.set()
+            self._at_once.set()
             if asked.has_begun.wait(PATIENCE):
                 asked.is_answered.wait(LONGEST)
         return asked.answer
@@ -94,18 +94,18 @@ class Archive:
         """Write what there is, and end the thread."""
         if self._thread is not None and os.getpid() == self._pid:
             self._queue.put(None)
-            self._hurry.set()
+            self._at_once.set()
             self._thread.join(PATIENCE)
             self._thread = None
 
     def _run(self) -> None:
-        self._hurry.wait(FIRST_CELL)
+        self._at_once.wait(FIRST_CELL)
         self._open()
         items: list[Any] = []
         while None not in items:
             items = [self._queue.get()]
-            self._hurry.wait(GATHER)
-            self._hurry.clear()
+            self._at_once.wait(GATHER)
+            self._at_once.clear()
             while not self._queue.empty():
                 items.append(self._queue.get())
             self._write([item for item in items if callable(item)])

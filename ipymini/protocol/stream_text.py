@@ -20,7 +20,7 @@ from ipymini.protocol.messages import Request
 from ipymini.protocol.originals import __builtins__  # noqa: F401
 
 HOLD = 0.010  # seconds between two looks at a busy outbox
-HURRY = 0.002  # seconds between two drains from which the outbox counts as busy
+BUSY = 0.002  # seconds between two drains from which the outbox counts as busy
 LINE_END = 0.002  # seconds that a text may wait for the end of its line
 TEXT_MAX = 1 << 20  # characters in one stream message
 TEXT_SOON = 1 << 16  # characters that do not wait for the next look, nor for the end of their line
@@ -90,7 +90,7 @@ class Texts:
         self.flush()
         if is_behind:
             self.is_holding = False
-        elif self._has_sent or now - self._settled_at < HURRY:
+        elif self._has_sent or now - self._settled_at < BUSY:
             # Not after one quick message: a cell's first words must not wait for those of its execute_input.
             self.is_holding, self.hold_until = True, now + HOLD
         self._has_sent, self._settled_at = False, now

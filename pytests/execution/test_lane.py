@@ -514,11 +514,11 @@ def test_writers_go_on_when_a_late_subscriber_has_read_everything() -> None:  # 
 def test_who_is_interrupted_does_not_wait_for_room() -> None:  # I17
     interrupted, looks = threading.Event(), threading.Semaphore(0)
 
-    def hurried() -> bool:
+    def is_interrupted() -> bool:
         looks.release()
         return interrupted.is_set()
 
-    served = channels.Channels(Connection(key="k"), lambda request: None, hurried=hurried)
+    served = channels.Channels(Connection(key="k"), lambda request: None, is_interrupted=is_interrupted)
     served.outbox.backlog = outbox.BUDGET + 1  # and nobody sends, yet
     written = threading.Event()
     threading.Thread(target=lambda: (served.outbox.write(None, "stdout", "last"), written.set()), daemon=True).start()

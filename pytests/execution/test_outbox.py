@@ -23,8 +23,8 @@ class Put:
 
     def __init__(self) -> None:
         self.texts = Texts(lambda request, name, text: None)
-        self.is_hurried = False
-        self.outbox = Outbox(self.texts, Wire(b"k"), threading.Thread(), lambda: self.is_hurried)
+        self.is_interrupted = False
+        self.outbox = Outbox(self.texts, Wire(b"k"), threading.Thread(), lambda: self.is_interrupted)
 
     def wakes(self) -> int:
         """Return how many bytes have been written to wake the I/O thread since the last look."""
@@ -93,7 +93,7 @@ def test_a_writer_waits_for(what: str, put: Put) -> None:
     if what == "room":
         put.outbox.backlog = 0
     elif what == "an interrupt":
-        put.is_hurried = True
+        put.is_interrupted = True
     else:
         put.outbox.is_closed = True
 

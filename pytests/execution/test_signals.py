@@ -208,7 +208,7 @@ def test_a_sigint_sends_the_second_signal_and_others_do_not() -> None:
     watched: list[tuple[int, Callable[[], None]]] = []
     sent: list[None] = []
     with handled(Told(), Told()):
-        undo = signals.hurry(lambda end, came: watched.append((end, came)), lambda: sent.append(None))
+        undo = signals.handle_soon(lambda end, came: watched.append((end, came)), lambda: sent.append(None))
         try:
             ((end, came),) = watched
             for number, count in ((signal.SIGTERM, 0), (signal.SIGINT, 1)):
