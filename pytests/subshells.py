@@ -55,3 +55,23 @@ def settled(kernel: KernelUnderTest, most: int) -> None:
     while descriptors(kernel) > most:
         assert time.monotonic() < end, (descriptors(kernel), most)
         time.sleep(0.05)
+
+
+def send(kernel: KernelUnderTest, subshell_id: str | None, code: str, **content: Any) -> str:
+    return kernel.send("execute_request", header={"subshell_id": subshell_id}, code=code, **content)
+
+
+def run(
+    kernel: KernelUnderTest, subshell_id: str | None, code: str, **content: Any
+) -> tuple[dict[str, Any], list[str]]:
+    return kernel.execute(code, header={"subshell_id": subshell_id}, **content)
+
+
+def outputs(kernel: KernelUnderTest, msg_id: str) -> list[str]:
+    return [line for line in kernel.outputs(msg_id) if not line.startswith(("status:", "execute_input:"))]
+
+
+def running(kernel: KernelUnderTest, subshell_id: str | None, code: str, **content: Any) -> str:
+    msg_id = send(kernel, subshell_id, code, **content)
+    kernel.wait_for("iopub", "stream", msg_id=msg_id, text="on")
+    return msg_id
