@@ -23,6 +23,12 @@ log = logging.getLogger("ipymini.ipython.shell")
 
 _PDBS = ("bdb", "pdb", "cmd", "IPython.core.debugger")
 _NOT_THE_USERS = ("ipymini.", "pydevd", "_pydev")  # modules
+_COMPILES = (
+    "IPython",
+    "ipymini",
+    "ast",
+    "codeop",
+)  # modules that run or compile a cell
 
 # These read what Python has stored, whatever the exception's class or metaclass defines under the same names.
 name_of: Callable[[Any], str] = type.__dict__["__name__"].__get__
@@ -39,10 +45,8 @@ def render(
     if hasattr(value, "_render_traceback_"):
         return [str(line) for line in value._render_traceback_()]
     users = users_part(trace)
-    if kind is KeyboardInterrupt:
-        if users is None:  # it struck before the cell's first line or after its last
-            return list(formatter.get_exception_only(kind, value))
-        cut_ours(users)
+    if kind is KeyboardInterrupt and not cut_ours(users):  # it struck before the cell's first line or after its last
+        return list(formatter.get_exception_only(kind, value))
     users = users or trace
     if has_group(value):  # IPython cannot show the tree of a group
         return plain(kind, value, users)
@@ -66,22 +70,26 @@ def users_part(trace: TracebackType | None) -> TracebackType | None:
     found = trace
     while found is not None:
         module = str(found.tb_frame.f_globals.get("__name__", ""))
-        if module.partition(".")[0] not in ("IPython", "ipymini"):
+        if module.partition(".")[0] not in _COMPILES:
             return found
         found = found.tb_next
     return None
 
 
-def cut_ours(trace: TracebackType | None) -> None:
-    """Cut off the kernel's and the debugger's frames that raised a KeyboardInterrupt: the last frame is the user's."""
-    users = trace
+def cut_ours(trace: TracebackType | None) -> bool:
+    """Cut off the frames behind the user's last one, where a KeyboardInterrupt struck; return whether there is one.
+
+    Such are the kernel's, the debugger's, and one that was struck before it had a line: no formatter can show it.
+    """
+    users = None
     while trace is not None:
         module = str(trace.tb_frame.f_globals.get("__name__", ""))
-        if not module.startswith(_NOT_THE_USERS) and module not in _PDBS:
+        if not module.startswith(_NOT_THE_USERS) and module not in _PDBS and trace.tb_lineno is not None:
             users = trace
         trace = trace.tb_next
     if users is not None:
         users.tb_next = None
+    return users is not None
 
 
 def has_group(error: BaseException | None) -> bool:
@@ -158,7 +166,7 @@ class ShowsTracebacks:
             stb = render(self.InteractiveTB, kind, value, trace, offset, exception_only)
         except BaseException as error:
             stb = [f"(IPython could not render this traceback: {name_of(type(error))})"]
-            stb += plain(kind, value, trace)
+            stb += plain(kind, value, users_part(trace) or trace)
         self._showtraceback(kind, value, stb)
         return True
 
@@ -198,10 +206,11 @@ class ShowsTracebacks:
         """
         if self._pump is not None and issubclass(etype, KeyboardInterrupt) and self._pump.pass_on():
             return
-        if issubclass(etype, KeyboardInterrupt):
-            cut_ours(tb)
+        users = users_part(tb)
+        if issubclass(etype, KeyboardInterrupt) and not cut_ours(users):
+            users = tb = None
         if context.own() is None:
-            print("\n".join(plain(etype, value, users_part(tb) or tb)), file=sys.stderr)
+            print("\n".join(plain(etype, value, users or tb)), file=sys.stderr)
         else:
             self.showtraceback((etype, value, tb), tb_offset=0)
 
