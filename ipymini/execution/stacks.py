@@ -146,7 +146,8 @@ def _at_once(steps: Iterator[Any]) -> list[Any]:
     return found[2:]
 
 
-def _is_standard(path: str) -> bool:
+def is_standard(path: str) -> bool:
+    """Return whether a file is of the standard library."""
     return path.startswith(_STANDARD) and "-packages" + os.sep not in path
 
 
@@ -175,7 +176,7 @@ def verdict(stack: Iterable[Called]) -> str:
             return "user" if strange else "ours"  # strange: an expression that the debugger evaluates, or a repr
         if not module.startswith(_NEUTRAL):
             foreign = True
-            strange = strange or not _is_standard(code.co_filename)
+            strange = strange or not is_standard(code.co_filename)
     return "elsewhere" if foreign else "outside"
 
 

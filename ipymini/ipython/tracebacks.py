@@ -15,7 +15,7 @@ from typing import Any
 from IPython.core.error import UsageError
 
 from ipymini.execution import context
-from ipymini.execution.stacks import shielded
+from ipymini.execution.stacks import is_standard, shielded
 from ipymini.protocol.messages import Content
 from ipymini.protocol.originals import os
 
@@ -23,12 +23,6 @@ log = logging.getLogger("ipymini.ipython.shell")
 
 _PDBS = ("bdb", "pdb", "cmd", "IPython.core.debugger")
 _NOT_THE_USERS = ("ipymini.", "pydevd", "_pydev")  # modules
-_COMPILES = (
-    "IPython",
-    "ipymini",
-    "ast",
-    "codeop",
-)  # modules that run or compile a cell
 
 # These read what Python has stored, whatever the exception's class or metaclass defines under the same names.
 name_of: Callable[[Any], str] = type.__dict__["__name__"].__get__
@@ -66,13 +60,15 @@ def plain(kind: Any, value: Any, trace: TracebackType | None) -> list[str]:
 
 
 def users_part(trace: TracebackType | None) -> TracebackType | None:
-    """Return a traceback from the user's first frame on; None if there is none."""
-    found = trace
-    while found is not None:
-        module = str(found.tb_frame.f_globals.get("__name__", ""))
-        if module.partition(".")[0] not in _COMPILES:
-            return found
-        found = found.tb_next
+    """Return a traceback from the user's first frame on; None if there is none.
+
+    Frames of the standard library before that one belong to who runs and compiles cells.
+    """
+    while trace is not None:
+        package = str(trace.tb_frame.f_globals.get("__name__", "")).partition(".")[0]
+        if package not in ("IPython", "ipymini") and not is_standard(trace.tb_frame.f_code.co_filename):
+            return trace
+        trace = trace.tb_next
     return None
 
 

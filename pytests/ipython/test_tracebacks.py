@@ -1,5 +1,6 @@
 """Which frames a traceback shows, in memory."""
 
+import os
 import re
 import sys
 from types import FrameType, TracebackType
@@ -13,7 +14,8 @@ from ipymini.ipython import tracebacks
 def frame_of(module: str) -> FrameType:
     """Return a frame of a module of that name, which has ended."""
     names = {"__name__": module, "sys": sys}
-    exec(compile("def work():\n    return sys._getframe()\nframe = work()", f"/{module}.py", "exec"), names)
+    folder = os.path.dirname(os.__file__) if module in sys.stdlib_module_names else ""
+    exec(compile("def work():\n    return sys._getframe()\nframe = work()", f"{folder}/{module}.py", "exec"), names)
     return names["frame"]  # type: ignore[return-value]
 
 
@@ -46,6 +48,8 @@ def shown(error: type[BaseException], trace: TracebackType) -> list[str]:
         (("IPython", "__main__", "codeop"), ["__main__", "codeop"]),
         (("IPython", "ipymini.ipython.compiler", "codeop"), []),
         (("IPython", "ast"), []),
+        (("IPython", "ast", "transformer"), ["transformer"]),
+        (("ipymini.ipython.history", "threading", "threading"), []),
         (("IPython", "ipymini.bridge"), []),
     ],
 )
