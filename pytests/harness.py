@@ -32,11 +32,11 @@ class KernelUnderTest:
 
     def __init__(self, manager: KernelManager, client: BlockingKernelClient, log: Path):
         self.manager, self.client, self.log = manager, client, log
-        self._seen: dict[str, list[dict[str, Any]]] = defaultdict(list)  # by parent msg_id, in order of arrival
-        self._poller = zmq.Poller()
+        self.seen: dict[str, list[dict[str, Any]]] = defaultdict(list)  # by parent msg_id, in order of arrival
+        self.poller = zmq.Poller()
         self._channels = {getattr(client, f"{name}_channel").socket: name for name in CHANNELS}
         for socket in self._channels:
-            self._poller.register(socket, zmq.POLLIN)
+            self.poller.register(socket, zmq.POLLIN)
 
     # ---- the five verbs ------------------------------------------------------
 
@@ -73,7 +73,7 @@ class KernelUnderTest:
 
     def replies(self, *msg_ids: str, timeout: float = DEADLINE) -> dict[str, dict[str, Any]]:
         """Return the replies' contents by msg_id, once all are there."""
-        self._until(lambda: all(self.reply_messages(one) for one in msg_ids), timeout, f"replies to {msg_ids}")
+        self.wait_until(lambda: all(self.reply_messages(one) for one in msg_ids), timeout, f"replies to {msg_ids}")
         return {one: self.reply_messages(one)[0]["content"] for one in msg_ids}
 
     def outputs(self, msg_id: str, timeout: float = DEADLINE) -> list[str]:
@@ -93,15 +93,15 @@ class KernelUnderTest:
         def waiting() -> list[dict[str, Any]]:
             return [
                 message
-                for msg_id, pool in list(self._seen.items())
+                for msg_id, pool in list(self.seen.items())
                 for message in pool
                 if message["msg_type"] == "input_request" and not self.reply_messages(msg_id)  # else: withdrawn
             ]
 
-        self._until(lambda: bool(waiting()), timeout, "input_request")
+        self.wait_until(lambda: bool(waiting()), timeout, "input_request")
         request = waiting()[0]
         self.send("input_reply", channel="stdin", value=value, parent=parent.get("parent", request["header"]))
-        self._seen[request["parent_header"]["msg_id"]].remove(request)
+        self.seen[request["parent_header"]["msg_id"]].remove(request)
         return dict(request["content"])
 
     # ---- what they are made of -------------------------------------------------
@@ -115,14 +115,16 @@ class KernelUnderTest:
 
     def iopub(self, msg_id: str, timeout: float = DEADLINE) -> list[dict[str, Any]]:
         """Return the iopub messages of a request, up to its idle."""
-        self._until(
-            lambda: any(brief(one) == "status:idle" for one in self._on("iopub", msg_id)), timeout, f"idle of {msg_id}"
+        self.wait_until(
+            lambda: any(brief(one) == "status:idle" for one in self.messages("iopub", msg_id)),
+            timeout,
+            f"idle of {msg_id}",
         )
-        return self._on("iopub", msg_id)
+        return self.messages("iopub", msg_id)
 
     def reply_messages(self, msg_id: str) -> list[dict[str, Any]]:
         """Return the replies that have come to a request so far: there should be one."""
-        return self._on("shell", msg_id) + self._on("control", msg_id)
+        return self.messages("shell", msg_id) + self.messages("control", msg_id)
 
     def wait_for(
         self, channel: str, msg_type: str, timeout: float = DEADLINE, msg_id: str | None = None, text: str = ""
@@ -130,7 +132,7 @@ class KernelUnderTest:
         """Wait for a message of this type on a channel, of one request or any; return the first."""
 
         def found() -> list[dict[str, Any]]:
-            pools = [self._seen[msg_id]] if msg_id else list(self._seen.values())
+            pools = [self.seen[msg_id]] if msg_id else list(self.seen.values())
             return [
                 message
                 for pool in pools
@@ -138,7 +140,7 @@ class KernelUnderTest:
                 if message["channel"] == channel and message["msg_type"] == msg_type and text in brief(message)
             ]
 
-        self._until(lambda: bool(found()), timeout, f"{msg_type} {text!r} on {channel}")
+        self.wait_until(lambda: bool(found()), timeout, f"{msg_type} {text!r} on {channel}")
         return found()[0]
 
     def interrupt(self) -> None:
@@ -162,25 +164,27 @@ class KernelUnderTest:
         other.wait_for("iopub", "iopub_welcome")
         return other
 
-    def _on(self, channel: str, msg_id: str) -> list[dict[str, Any]]:
-        return [message for message in self._seen[msg_id] if message["channel"] == channel]
+    def messages(self, channel: str, msg_id: str) -> list[dict[str, Any]]:
+        """Return what was seen on a channel for a request."""
+        return [message for message in self.seen[msg_id] if message["channel"] == channel]
 
-    def _until(self, there: Any, timeout: float, what: str) -> None:
+    def wait_until(self, there: Any, timeout: float, what: str) -> None:
+        """Receive messages until `there()`; fail with a report if that takes longer than `timeout` seconds."""
         end = time.monotonic() + timeout
         while not there():
             left = end - time.monotonic()
             if left <= 0:
-                raise AssertionError(f"no {what} within {timeout:g} s\n{self._report()}")
-            arrived = self._poller.poll(min(left, 0.5) * 1000)
+                raise AssertionError(f"no {what} within {timeout:g} s\n{self.report()}")
+            arrived = self.poller.poll(min(left, 0.5) * 1000)
             for socket, _ in arrived:
                 self._take(socket)
             self.drain(most=100)  # `there` looks at all that has come: not for each message of a flood
             if not arrived and not self.manager.is_alive():
-                raise AssertionError(f"no {what}: the kernel has ended\n{self._report()}")
+                raise AssertionError(f"no {what}: the kernel has ended\n{self.report()}")
 
     def drain(self, most: float = math.inf) -> None:
         """Take what has arrived, without waiting; stop after `most` rounds."""
-        while most > 0 and (ready := self._poller.poll(0)):
+        while most > 0 and (ready := self.poller.poll(0)):
             most -= 1
             for socket, _ in ready:
                 self._take(socket)
@@ -188,12 +192,13 @@ class KernelUnderTest:
     def _take(self, socket: Any) -> None:
         message = self.client.session.recv(socket, copy=True)[1]
         message["channel"] = self._channels[socket]
-        self._seen[message["parent_header"].get("msg_id", "")].append(message)
+        self.seen[message["parent_header"].get("msg_id", "")].append(message)
 
-    def _report(self) -> str:
+    def report(self) -> str:
+        """Return all that was seen, and the end of the kernel's log."""
         lines = [
             f"  {message['channel']}: {brief(message)}  <- {parent[-8:]}"
-            for parent, pool in self._seen.items()
+            for parent, pool in self.seen.items()
             for message in pool
         ]
         if self.manager.is_alive():

@@ -162,7 +162,7 @@ class Fuzz:
 
     def done(self, msg_id: str) -> bool:
         client, kind, *_ = self.sent[msg_id]
-        idle = any(one["channel"] == "iopub" and brief(one) == "status:idle" for one in client._seen[msg_id])
+        idle = any(one["channel"] == "iopub" and brief(one) == "status:idle" for one in client.seen[msg_id])
         return idle and (kind == "comm" or bool(client.reply_messages(msg_id)))
 
     def end(self) -> None:
@@ -175,10 +175,10 @@ class Fuzz:
                 client.drain()
             if time.monotonic() > deadline:
                 report = [
-                    (self.sent[one][1], self.sent[one][3], [brief(m) for m in self.sent[one][0]._seen[one]])
+                    (self.sent[one][1], self.sent[one][3], [brief(m) for m in self.sent[one][0].seen[one]])
                     for one in waiting
                 ]
-                raise AssertionError(f"no end of {report}\n{self.clients[0]._report()}")
+                raise AssertionError(f"no end of {report}\n{self.clients[0].report()}")
         for one in self.alive:
             self.deleted.add(one)
             delete(self.clients[0], one)
@@ -186,7 +186,7 @@ class Fuzz:
     def check(self) -> None:
         counts: set[tuple[str | None, int]] = set()
         for msg_id, (client, kind, token, shell, interrupts) in self.sent.items():
-            said = [brief(one) for one in client._seen[msg_id] if one["channel"] == "iopub"]
+            said = [brief(one) for one in client.seen[msg_id] if one["channel"] == "iopub"]
             # What a collected coroutine or loop of an interrupted cell complains of has no cell that it belongs to.
             said = [line for line in said if not line.startswith("stderr:")]
             story = Story((kind, token, shell, said, [one["content"] for one in client.reply_messages(msg_id)]))
@@ -232,7 +232,7 @@ class Fuzz:
     def forget(self) -> None:
         for client in self.clients:
             client.drain()
-            client._seen.clear()
+            client.seen.clear()
 
 
 def test_fuzz() -> None:  # B6, B8, B9, Q1, I17

@@ -57,13 +57,13 @@ class Client:
             found[:] = [event for event in self.events() if event["content"]["event"] == name]
             return bool(found)
 
-        self.kernel._until(there, timeout, f"debug_event {name}")
+        self.kernel.wait_until(there, timeout, f"debug_event {name}")
         self.looked_at.add(found[0]["msg_id"])
         return found[0]
 
     def events(self) -> list[dict[str, Any]]:
         """Return the debug_events that have come and have not been looked at, oldest first."""
-        messages = [message for pool in self.kernel._seen.values() for message in pool]
+        messages = [message for pool in self.kernel.seen.values() for message in pool]
         events = [one for one in messages if one["msg_type"] == "debug_event" and one["msg_id"] not in self.looked_at]
         return sorted(events, key=lambda one: one["content"]["seq"])
 

@@ -101,12 +101,12 @@ def test_a_flood_that_one_client_does_not_read_takes_no_memory_and_reaches_the_o
         cell, length, most = kernel.send("execute_request", code=code), 0, 0
         done = False
         while not done:
-            assert kernel._poller.poll(SOON * 1000), kernel._report()
+            assert kernel.poller.poll(SOON * 1000), kernel.report()
             kernel.drain(most=50)
-            for message in kernel._seen[cell]:
+            for message in kernel.seen[cell]:
                 length += len(message["content"].get("text", ""))
                 done = done or message["content"].get("execution_state") == "idle"
-            kernel._seen[cell].clear()
+            kernel.seen[cell].clear()
             most = max(most, process.memory_info().rss - before)
         expected = 600_000_000 if "child" in code else sum(len(f"{n} ") + 1_000_001 for n in range(600))
         assert length == expected

@@ -18,11 +18,11 @@ def asking(kernel: KernelUnderTest, code: str, **content: Any) -> str:
 
 def questions(kernel: KernelUnderTest, msg_id: str) -> list[dict[str, Any]]:
     kernel.drain()
-    return [message for message in kernel._on("stdin", msg_id) if message["msg_type"] == "input_request"]
+    return [message for message in kernel.messages("stdin", msg_id) if message["msg_type"] == "input_request"]
 
 
 def wait_for_questions(kernel: KernelUnderTest, msg_id: str, count: int) -> None:
-    kernel._until(lambda: len(questions(kernel, msg_id)) >= count, 20, f"{count} questions")
+    kernel.wait_until(lambda: len(questions(kernel, msg_id)) >= count, 20, f"{count} questions")
 
 
 def texts(kernel: KernelUnderTest, msg_id: str) -> str:
@@ -65,7 +65,7 @@ def test_only_the_client_that_runs_the_cell_is_asked(kernel: KernelUnderTest, ot
     cell = asking(other, "input('mine ')")
     kernel.reply(kernel.send("kernel_info_request", channel="control"))
     kernel.drain()
-    assert kernel._on("stdin", cell) == []
+    assert kernel.messages("stdin", cell) == []
     assert other.answer_input("x")["prompt"] == "mine "
     assert "execute_result:'x'" in other.outputs(cell)
 
@@ -222,7 +222,9 @@ def walk(kernel: KernelUnderTest, code: str, command: str) -> tuple[dict[str, An
     """Debug a cell and give the same command again and again, until it ends; return the reply and what was printed."""
     cell = kernel.send("execute_request", code=code, allow_stdin=True)
     for _ in range(30):
-        kernel._until(lambda: bool(kernel.reply_messages(cell) or questions(kernel, cell)), 20, "a prompt, or the end")
+        kernel.wait_until(
+            lambda: bool(kernel.reply_messages(cell) or questions(kernel, cell)), 20, "a prompt, or the end"
+        )
         if kernel.reply_messages(cell):
             return kernel.reply(cell), texts(kernel, cell)
         kernel.answer_input(command)

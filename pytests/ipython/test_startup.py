@@ -45,7 +45,7 @@ def test_what_is_imported_at_the_start_does_not_grow_unnoticed(own_kernel: Kerne
 def test_a_normal_start_says_nothing(own_kernel: KernelUnderTest) -> None:
     own_kernel.execute("1")
     assert own_kernel.log.read_text() == ""
-    said = [brief(message) for message in own_kernel._on("iopub", "")]
+    said = [brief(message) for message in own_kernel.messages("iopub", "")]
     assert sorted(said) == ["iopub_welcome", "status:starting"]
 
 

@@ -195,4 +195,4 @@ def a_client_without_keys_hears_nothing(kernel: KernelUnderTest) -> bool:
 
 
 def test_messages_before_the_first_cell_have_no_parent(kernel: KernelUnderTest) -> None:
-    assert [brief(message) for message in kernel._on("iopub", "")][:1] == ["iopub_welcome"]
+    assert [brief(message) for message in kernel.messages("iopub", "")][:1] == ["iopub_welcome"]

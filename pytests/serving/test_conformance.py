@@ -12,7 +12,7 @@ def test_an_interrupt_at_the_debuggers_prompt_is_not_followed_by_another_prompt(
     kernel.wait_for("stdin", "input_request", msg_id=cell)
     kernel.interrupt()
     kernel.reply(cell)
-    asked = [message for message in kernel._seen[cell] if message["msg_type"] == "input_request"]
+    asked = [message for message in kernel.seen[cell] if message["msg_type"] == "input_request"]
     assert len(asked) == 1
 
 

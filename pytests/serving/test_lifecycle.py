@@ -63,7 +63,7 @@ def watched(pid: int) -> Iterator[Callable[[float], bool]]:
 def texts(kernel: KernelUnderTest) -> str:
     """Return all that came on the streams, of whatever request."""
     kernel.drain()
-    everything = [message for pool in kernel._seen.values() for message in pool if message["msg_type"] == "stream"]
+    everything = [message for pool in kernel.seen.values() for message in pool if message["msg_type"] == "stream"]
     return "".join(message["content"]["text"] for message in everything)
 
 
@@ -262,7 +262,7 @@ def test_exit_in_a_cell_ends_the_process_in_good_order(own_kernel: KernelUnderTe
 def test_the_manager_can_restart_it(own_kernel: KernelUnderTest) -> None:  # L1
     own_kernel.execute("a = 1")
     before = own_kernel.pid
-    own_kernel._seen.clear()
+    own_kernel.seen.clear()
     own_kernel.manager.restart_kernel(now=False)
     own_kernel.wait_for("iopub", "iopub_welcome")  # of the new one
     own_kernel.reply(own_kernel.send("kernel_info_request"))

@@ -116,7 +116,7 @@ def test_a_thread_that_prints_for_ever_does_not_hold_up_the_end(own_kernel: Kern
     own_kernel.wait_for("iopub", "shutdown_reply")
     end = own_kernel.manager.provisioner.process.wait(timeout=5)
     own_kernel.drain()
-    said = [brief(one) for pool in own_kernel._seen.values() for one in pool if one["channel"] == "iopub"]
+    said = [brief(one) for pool in own_kernel.seen.values() for one in pool if one["channel"] == "iopub"]
     assert (end, said.count("shutdown_reply")) == (0, 1)
 
 
@@ -133,7 +133,7 @@ def test_a_flood_that_nobody_reads_leaves_control_and_signals_alive(
 ) -> None:  # O11, Q11, L7
     # given: more than all queues hold, and this client does not read iopub
     iopub = own_kernel.client.iopub_channel.socket
-    own_kernel._poller.unregister(iopub)
+    own_kernel.poller.unregister(iopub)
     own_kernel.send("execute_request", code=code)
     # then: control answers throughout, and SIGTERM ends the kernel
     for _ in range(20):

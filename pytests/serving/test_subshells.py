@@ -305,7 +305,7 @@ def test_questions_of_all_subshells_are_answered_in_any_order(
     for one, cell in cells.items():
         assert kernel.reply(cell)["status"] == "ok"
         assert outputs(kernel, cell) == [f"execute_result:'for {one}'"]
-        kernel._seen[cell].remove(asked[one])
+        kernel.seen[cell].remove(asked[one])
 
 
 def test_cells_that_print_in_turns_do_not_cost_a_message_for_every_piece(
