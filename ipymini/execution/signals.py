@@ -91,14 +91,13 @@ class Second:
         others = range(signal.SIGRTMIN, signal.SIGRTMAX + 1)
         free = (number for number in (signal.SIGURG, *others) if signal.getsignal(number) is signal.SIG_DFL)
         self.number = next(free, signal.SIGURG)
+        self._ident = threading.get_ident()  # not the ident of `threading.main_thread()`: gevent has a greenlet's there
         self._before = signal.signal(self.number, lambda signum, frame: handler(sys._getframe(1)))
         os.register_at_fork(after_in_child=self.undo)
 
     def send(self) -> None:
         """Send it. Any thread. The main one ends its system call and handles it before its next bytecode."""
-        ident = threading.main_thread().ident
-        assert ident is not None
-        signal.pthread_kill(ident, self.number)
+        signal.pthread_kill(self._ident, self.number)
 
     def undo(self) -> None:
         """Give the signal back. On the main thread, when nobody sends it any more."""

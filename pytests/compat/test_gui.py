@@ -375,7 +375,7 @@ def test_qt_without_a_display_is_an_error_and_not_the_kernels_end() -> None:
     with start_kernel(env={"DISPLAY": "", "WAYLAND_DISPLAY": "", "QT_QPA_PLATFORM": "xcb"}) as kernel:
         said = kernel.execute("%gui qt", timeout=3 * DEADLINE)[1]
         assert len(said) == 1
-        assert said[0].startswith("stderr:ERROR:root:PySide6 finds no display, or misses a library for it: ")
+        assert said[0].startswith("stderr:ERROR:root:PySide6 finds no display, or lacks a library for it: ")
         assert kernel.execute("get_ipython().active_eventloop")[1] == []
 
         # nor does matplotlib change anything
