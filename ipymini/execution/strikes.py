@@ -140,7 +140,7 @@ class ByException(Interruption):
     def _look(self, waiting: Request | None = None) -> None:
         """Strike, cancel, or look again soon. `waiting`: look only if its interrupt is still pending."""
         with self._gate:
-            if waiting is not None and self.pending is not waiting:
+            if waiting is not None and (self.pending is not waiting or waiting not in self.open):
                 return
             if not self.open:
                 self._set_pending(next(iter(self._lane.queue.running_cells), None))
