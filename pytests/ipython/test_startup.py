@@ -27,7 +27,7 @@ def test_only_what_a_first_cell_needs_is_imported(own_kernel: KernelUnderTest) -
 
 
 # What the start takes from Python's library; everything else comes with one of these, or with IPython's shell.
-TAKEN = "asyncio, concurrent.futures.thread, faulthandler, gc, getpass, glob, hmac, runpy, shutil, termios, unicodedata"
+TAKEN = "asyncio, concurrent.futures.thread, faulthandler, gc, getpass, glob, hashlib, hmac, runpy, shutil, termios, unicodedata"
 OURS = re.compile(r"(ipymini|ipykernel)(\..*)?|IPython\.core\.magics(\._table)?").fullmatch
 SHELLS = {"IPython.core.logger", "IPython.core.oinspect", "IPython.core.payloadpage", "IPython.utils.wildcard"}
 
