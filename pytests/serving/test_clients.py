@@ -7,21 +7,7 @@ import pytest
 import zmq
 from harness import DEADLINE, KernelUnderTest, brief, start_kernel
 from other_clients import Socket, subscribed
-
-
-def running(kernel: KernelUnderTest, code: str, text: str = "on", **content: Any) -> str:
-    msg_id = kernel.send("execute_request", code=code, **content)
-    kernel.wait_for("iopub", "stream", msg_id=msg_id, text=text)
-    return msg_id
-
-
-def settle(kernel: KernelUnderTest) -> None:
-    """Return when all that was sent before has been answered."""
-    for channel in ("shell", "control"):
-        last = kernel.send("kernel_info_request", channel=channel)
-        kernel.reply(last)
-        kernel.outputs(last)
-
+from raw_requests import running, settle
 
 # ---- bad frames, replays ------------------------------------------------------------------------
 

@@ -2,22 +2,10 @@
 
 import itertools
 import sys
-from collections.abc import Iterator
 
 import pytest
 from harness import KernelUnderTest
-from subshells import create, delete, gone, listed, outputs, run, running, send
-
-
-@pytest.fixture
-def subshells(kernel: KernelUnderTest) -> Iterator[list[str]]:
-    """Three subshells, deleted after the test; nothing of them must be left."""
-    ids = [create(kernel) for _ in range(3)]
-    yield ids
-    for one in listed(kernel):
-        delete(kernel, one)
-    gone(kernel)
-
+from subshells import create, delete, listed, outputs, run, running, send
 
 # ---- results ---------------------------------------------------------------------------------
 

@@ -1,24 +1,13 @@
 """Interrupts of several shells at once, over the wire."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from busy import BUSY, SLEEP
 from harness import KernelUnderTest
-from subshells import create, delete, gone, listed, outputs, run, running, send
+from subshells import outputs, run, running, send
 
 BY = {"sigint": lambda kernel: kernel.interrupt(), "message": lambda kernel: kernel.ask_to_interrupt()}
-
-
-@pytest.fixture
-def subshells(kernel: KernelUnderTest) -> Iterator[list[str]]:
-    """Three subshells, deleted after the test; nothing of them must be left."""
-    ids = [create(kernel) for _ in range(3)]
-    yield ids
-    for one in listed(kernel):
-        delete(kernel, one)
-    gone(kernel)
 
 
 @pytest.fixture(params=BY, ids=str)

@@ -1,23 +1,11 @@
 """Subshells over the wire (JEP 91): made, listed and deleted, also busy ones."""
 
 import itertools
-from collections.abc import Iterator
 
 import pytest
 from busy import BUSY, SLEEP
 from harness import KernelUnderTest
 from subshells import create, delete, descriptors, gone, listed, outputs, run, running, send, settled
-
-
-@pytest.fixture
-def subshells(kernel: KernelUnderTest) -> Iterator[list[str]]:
-    """Three subshells, deleted after the test; nothing of them must be left."""
-    ids = [create(kernel) for _ in range(3)]
-    yield ids
-    for one in listed(kernel):
-        delete(kernel, one)
-    gone(kernel)
-
 
 # ---- create, list, delete ------------------------------------------------------------------
 
