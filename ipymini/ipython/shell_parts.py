@@ -161,6 +161,17 @@ class QuickShell(InteractiveShell):
 
             manager.register(KernelMagics, ExecutionMagics)
             return
+        load = manager.load_lazy
+
+        def load_lazy(name: str, kind: Any = None) -> None:
+            loaded = set(manager._loaded_lazy)
+            try:
+                load(name, kind)
+            except BaseException:  # IPython forgets the attempt after an Exception only: not after an interrupt
+                manager._loaded_lazy &= loaded
+                raise
+
+        manager.load_lazy = load_lazy
         theirs = [
             (name, kind)
             for kind, declared in manager.magics.items()

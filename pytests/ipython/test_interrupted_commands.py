@@ -121,3 +121,13 @@ def test_an_interrupt_at_a_debuggers_prompt_ends_it_and_the_cell(
     after = kernel.send("execute_request", code="import sys; sys.gettrace()", header=header)
     kernel.reply(after)
     assert [line for line in kernel.outputs(after) if not line.startswith(("status:", "execute_input:"))] == []
+
+
+def test_a_magic_whose_import_was_interrupted_works_the_next_time(own_kernel: KernelUnderTest) -> None:
+    own_kernel.execute(
+        "import importlib\nreally = importlib.import_module\n"
+        "def struck(*name):\n importlib.import_module = really\n raise KeyboardInterrupt\n"
+        "importlib.import_module = struck"
+    )
+    assert own_kernel.execute("%sx echo 1")[0]["ename"] == "KeyboardInterrupt"
+    assert own_kernel.execute("%sx echo 1")[1] == ["execute_result:['1']"]
