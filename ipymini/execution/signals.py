@@ -83,25 +83,44 @@ def on_unraisable(on_swallowed: Callable[[], bool]) -> Callable[[], None]:
     return undo
 
 
-class Second:
-    """A second signal of the main thread's, beside SIGINT: `handler(frame)` is called. SIGURG, unless it is taken."""
+RESEND = 0.01  # seconds until a signal that is not handled is sent again; doubled each time
+SLOWEST = 1.0  # seconds
 
-    def __init__(self, handler: Callable[[FrameType | None], None]):
-        """On the main thread."""
+
+class Second:
+    """A second signal of the main thread's, beside SIGINT: `handler(frame)` is called. SIGURG, unless it is taken.
+
+    Python handles signals in the order of their numbers: once this one is handled, SIGINT is, too.
+    """
+
+    def __init__(self, handler: Callable[[FrameType | None], None], later: Callable[[float, Callable[[], None]], None]):
+        """On the main thread. `later(seconds, function)`: call it on some other thread."""
+        self._handler, self._later, self._is_handled = handler, later, True
         others = range(signal.SIGRTMIN, signal.SIGRTMAX + 1)
         free = (number for number in (signal.SIGURG, *others) if signal.getsignal(number) is signal.SIG_DFL)
         self.number = next(free, signal.SIGURG)
         self._ident = threading.get_ident()  # not the ident of `threading.main_thread()`: gevent has a greenlet's there
-        self._before = signal.signal(self.number, lambda signum, frame: handler(sys._getframe(1)))
+        self._before = signal.signal(self.number, self._handle)
         os.register_at_fork(after_in_child=self.undo)
 
-    def send(self) -> None:
-        """Send it. Any thread. The main one ends its system call and handles it before its next bytecode."""
+    def send(self, patience: float = RESEND) -> None:
+        """Send it, until it is handled: the main thread ends its system call, and handles it before its next bytecode.
+
+        Any thread. Again in `patience` seconds: one that comes just before the system call begins does not end it.
+        """
+        self._is_handled = False
         signal.pthread_kill(self._ident, self.number)
+        self._later(patience, lambda: None if self._is_handled else self.send(min(2 * patience, SLOWEST)))
+
+    def _handle(self, signum: int, frame: FrameType | None) -> None:
+        self._is_handled = True
+        self._handler(sys._getframe(1))
 
     def undo(self) -> None:
         """Give the signal back. On the main thread, when nobody sends it any more."""
+        self._is_handled = True
         signal.signal(self.number, self._before)
+        self._handler, self._later = lambda frame: None, lambda seconds, function: None  # the hook of a fork knows us
 
 
 def handle_soon(

@@ -62,7 +62,7 @@ class Interrupts:
     def start(self) -> None:
         """Prepare for the first cell. On the kernel's thread."""
         if self._by_signal is not None:
-            self._second = signals.Second(self._by_signal.retry)
+            self._second = signals.Second(self._by_signal.retry, self._kernel.channels.later)
             self._kernel.undo.append(self._second.undo)
         else:
             self.cut_waits()

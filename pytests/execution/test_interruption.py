@@ -219,7 +219,7 @@ def test_the_second_signal_is_one_that_nobody_uses(taken: tuple[int, ...]) -> No
     before = {number: signal.signal(number, lambda signum, frame: pytest.fail()) for number in taken}
     seen: list[FrameType | None] = []
     try:
-        second = signals.Second(seen.append)
+        second = signals.Second(seen.append, lambda seconds, function: None)
         assert second.number not in taken
         second.send()
         assert seen[0] is not None and seen[0].f_code.co_name in ("send", sys._getframe().f_code.co_name)
@@ -228,3 +228,21 @@ def test_the_second_signal_is_one_that_nobody_uses(taken: tuple[int, ...]) -> No
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def test_the_second_signal_is_sent_until_the_main_thread_has_handled_it(monkeypatch: pytest.MonkeyPatch) -> None:  # I8
+    # given: a main thread that is about to wait in a system call: it has seen no signal, and the call does not end
+    seen: list[FrameType | None] = []
+    later: list[tuple[float, Callable[[], None]]] = []
+    really, lost = signals.signal.pthread_kill, [1, 2]
+    monkeypatch.setattr(signals.signal, "pthread_kill", lambda *to: lost.pop() if lost else really(*to))
+    second = signals.Second(seen.append, lambda *when: later.append(when))
+    try:
+        # when
+        second.send()
+        while later:
+            later.pop()[1]()
+        # then
+        assert (len(seen), lost) == (1, [])
+    finally:
+        second.undo()
